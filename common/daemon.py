@@ -1,0 +1,123 @@
+"""Puts the processes of `ncc serve` together: services and reconciler, in one process or one each.
+
+Who there is stands in pyproject.toml's entry points `nixcc.services` and `nixcc.daemons`; nothing here names one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from importlib.metadata import EntryPoint, entry_points
+
+import structlog
+
+from common.errors import ControlError, InvalidRequest
+from common.host import serve_service
+from common.rpc import CallMetrics
+from common.settings import ServeSettings, checked_socket
+from common.telemetry import MetricsServer, Source, configure_logging, configure_tracing
+
+log = structlog.get_logger()
+
+# Makes the reconciler: settings and the services' names in, a running daemon out; it tells its metrics' sources.
+Daemon = Callable[[ServeSettings, tuple[str, ...]], AbstractAsyncContextManager[list[Source]]]
+
+
+def services() -> Mapping[str, EntryPoint]:
+    """The services that are installed, by name."""
+    return {point.name: point for point in entry_points(group="nixcc.services")}
+
+
+def daemons() -> Mapping[str, EntryPoint]:
+    """What else `ncc serve` can run: the reconciler."""
+    return {point.name: point for point in entry_points(group="nixcc.daemons")}
+
+
+def run(settings: ServeSettings) -> int:
+    """Runs until SIGTERM or SIGINT, then drains. 0 when it ended as asked, 1 (and the cause on stderr) otherwise."""
+    configure_logging(settings.log_level, settings.log_format)
+    _keep_small()
+    try:
+        names = _chosen(settings)
+        if settings.split:
+            from common.split import supervise
+
+            return supervise(settings, names)
+        end_tracing = configure_tracing("nixcc", settings.trace) if settings.trace else lambda: None
+        try:
+            asyncio.run(serve(settings, names))
+        finally:
+            end_tracing()
+    except ControlError as error:
+        print(f"ncc serve: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _chosen(settings: ServeSettings) -> tuple[str, ...]:
+    """What to run, services first: the reconciler finds them ready."""
+    known = [*services(), *daemons()]
+    for name in settings.services:
+        if name not in known:
+            raise InvalidRequest(f"there is no service {name!r}", next_step=f"choose among {', '.join(known)}")
+    return tuple(name for name in known if not settings.services or name in settings.services)
+
+
+async def serve(
+    settings: ServeSettings, names: tuple[str, ...], *, ready: Callable[[], None] | None = None
+) -> None:
+    """Serves what `names` lists until a signal comes (or the task is cancelled); then drains in reverse order."""
+    checked_socket(settings.socket)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with AsyncExitStack() as stack:
+            await start(settings, names, stack)
+            gc.collect()
+            gc.freeze()
+            log.info("ready", socket=str(settings.socket), running=list(names))
+            if ready is not None:
+                ready()
+            await stop.wait()
+            log.info("draining")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def start(settings: ServeSettings, names: tuple[str, ...], stack: AsyncExitStack) -> None:
+    """Starts services and daemons on the stack; used by `serve` and by programs that host the control plane."""
+    known, others = services(), daemons()
+    calls = CallMetrics()
+    sources: list[Source] = [calls.samples]
+    for name in (name for name in names if name in known):
+        await stack.enter_async_context(
+            serve_service(
+                name,
+                known[name].load(),
+                settings.service_socket(name),
+                state_dir=settings.state_dir,
+                root=settings.root,
+                metrics=calls,
+            )
+        )
+    for name in (name for name in names if name in others):
+        daemon: Daemon = others[name].load()
+        sources += await stack.enter_async_context(daemon(settings, tuple(known)))
+    if settings.metrics_port is not None:
+        stack.callback(MetricsServer(settings.metrics_port, sources).close)
+
+
+def _keep_small() -> None:
+    """glibc gives each thread an arena of its own; two are enough here and save tens of megabytes."""
+    try:
+        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX, malloc.h
+    except (OSError, AttributeError):
+        log.debug("mallopt is missing; memory may grow more")

@@ -1,0 +1,113 @@
+"""Hosts one service: its executor, its gRPC server and its socket."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterator
+
+import structlog
+from nixcc.manager.v1 import manager_pb2_grpc
+
+from common.errors import HostUnavailable, WrongState
+from common.manager import Context, Factory
+from common.manager_server import ManagerServicer
+from common.rpc import CallMetrics, bind, new_server
+from common.settings import checked_socket, service_environment
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+log = structlog.get_logger()
+
+THREADS = 8
+# Seconds that running calls get to end in.
+GRACE = 5.0
+
+
+@asynccontextmanager
+async def serve_service(
+    name: str,
+    factory: Factory,
+    socket: Path,
+    *,
+    state_dir: Path,
+    root: Path = Path("/"),
+    metrics: CallMetrics | None = None,
+) -> AsyncIterator[Path]:
+    """Serves one service at `socket` until the block ends; then drains and closes it."""
+    socket = checked_socket(socket)
+    executor = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
+    context = Context(
+        root=root,
+        state_dir=state_dir,
+        runtime_dir=socket.parent,
+        executor=executor,
+        settings=service_environment(name),
+    )
+    with owned(socket):
+        service = await context.run(factory, context)
+        manager = ManagerServicer(service, context)
+        server = new_server(metrics or CallMetrics())
+        manager_pb2_grpc.add_ManagerServiceServicer_to_server(manager, server)
+        service.register(server)
+        add_health_and_reflection(server, ["nixcc.manager.v1.ManagerService", *service.rpc_services])
+        bind(server, socket)
+        await server.start()
+        log.info("service listens", service=name, socket=str(socket), driver=service.driver)
+        try:
+            yield socket
+        finally:
+            await server.stop(GRACE)
+            await manager.close()
+            executor.shutdown(wait=False, cancel_futures=True)
+            socket.unlink(missing_ok=True)
+
+
+def add_health_and_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:
+    """Adds grpc.health.v1 (all serving) and server reflection."""
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection
+
+    servicer = health.aio.HealthServicer()
+    names = list(names)
+    for name in ("", *names):
+        # Not a coroutine's business: the dictionary behind it is filled before the server starts.
+        servicer._server_status[name] = health_pb2.HealthCheckResponse.SERVING
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+
+@contextmanager
+def owned(socket: Path) -> Iterator[None]:
+    """Holds the lock beside a socket, so that two servers never take it from each other.
+
+    Raises WrongState where another process has it.
+    """
+    path = socket.with_suffix(".lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostUnavailable(
+            f"can't lock {path}: {error.strerror}",
+            next_step="run as the user who owns the folder, or choose another --socket",
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+            raise WrongState(
+                f"another process (pid {pid}) already listens at {socket}",
+                next_step="stop it, or choose another --socket",
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(lock)
