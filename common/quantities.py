@@ -134,6 +134,7 @@ def _fold_mode(value: str | int | float) -> int:
 
 
 def _in_range(exact: Fraction, text: str, unit: options_pb2.Unit.ValueType) -> int:
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     if exact < 0:
         raise ValueError(f"{text} is negative: expected {_expected(unit)}")
     if exact.denominator != 1:
@@ -144,11 +145,13 @@ def _in_range(exact: Fraction, text: str, unit: options_pb2.Unit.ValueType) -> i
 
 
 def _format_size(value: int) -> str:
+    texts: list[str] = []
     for base, tail in ((1024, "iB"), (1000, "B")):
         for power in range(len(_PREFIXES), 0, -1):
             if value and value % base**power == 0:
-                return f"{value // base**power}{_PREFIXES[power - 1].upper()}{tail}"
-    return str(value)
+                texts.append(f"{value // base**power}{_PREFIXES[power - 1].upper()}{tail}")
+                break
+    return min(texts, key=len, default=str(value))
 
 
 def _format_duration(nanoseconds: int) -> str:
