@@ -10,7 +10,7 @@ from common.fieldpath import Step, at, dotted, join, parse
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 steps = st.one_of(
-    st.builds(Step, names, st.one_of(st.none(), st.text())),
+    st.builds(Step, names, st.one_of(st.none(), st.text()), st.just(False)),
     st.builds(Step, names, st.none(), st.just(True)),
 )
 
