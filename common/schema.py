@@ -138,7 +138,9 @@ class SpecType:
         "has_defaults",
         "has_references",
         "has_secrets",
+        "has_write_only",
         "is_kind",
+        "is_well_known",
         "kind",
         "name",
         "required",
@@ -148,6 +150,7 @@ class SpecType:
         self.descriptor = descriptor
         self.name: str = descriptor.name
         self.full_name: str = descriptor.full_name
+        self.is_well_known = self.full_name.startswith("google.protobuf.")
         options = descriptor_pb2.MessageOptions.FromString(descriptor.GetOptions().SerializeToString())
         self.is_kind = options.HasExtension(options_pb2.kind)
         self.kind = options_pb2.KindOptions()
@@ -161,6 +164,7 @@ class SpecType:
         self.has_defaults = bool(self.defaults)
         self.has_references = any(field.rules.reference for field in self.fields)
         self.has_secrets = any(field.rules.sensitive for field in self.fields)
+        self.has_write_only = any(field.rules.write_only for field in self.fields)
         if self.is_kind and self.kind.identity_field:
             _check_identity(self, self.by_name.get(self.kind.identity_field))
 
@@ -212,15 +216,17 @@ def _compile(root: Any) -> SpecType:
                 if field.value is Value.MESSAGE:
                     nested = field.element.message_type
                     field.message = fresh.get(nested) or _types[nested]
-                _check_list(field)
         _spread(list(fresh.values()))
+        for compiled in fresh.values():
+            for field in compiled.fields:
+                _check_rules(field)
         _types.update(fresh)
         return _types[root]
 
 
 def _spread(types: list[SpecType]) -> None:
     """Let each type know what the types below it have; types may contain themselves."""
-    for flag in ("has_defaults", "has_references", "has_secrets"):
+    for flag in ("has_defaults", "has_references", "has_secrets", "has_write_only"):
         changed = True
         while changed:
             changed = False
@@ -282,12 +288,14 @@ def _check_identity(spec: SpecType, field: FieldSpec | None) -> None:
         )
 
 
-def _check_list(field: FieldSpec) -> None:
+def _check_rules(field: FieldSpec) -> None:
     name, rules = field.descriptor.full_name, field.rules
     if rules.list and field.shape is not Shape.LIST:
         raise ValueError(f"{name}: a list rule needs a list")
     if (rules.list == options_pb2.LIST_RULE_KEYED) != bool(rules.list_key):
         raise ValueError(f"{name}: KEYED and list_key go together")
+    if rules.list == options_pb2.LIST_RULE_SET and field.message and field.message.has_write_only:
+        raise ValueError(f"{name}: elements of a set can't hold write-only fields, nothing would match them")
     if rules.list_key:
         key = field.message.by_name.get(rules.list_key) if field.message else None
         if (

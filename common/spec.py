@@ -18,6 +18,7 @@ from common import quantities
 from common.errors import InvalidRequest, Violation
 from common.fieldpath import at, join
 from common.schema import FieldSpec, Shape, SpecType, Value
+from common.spec_json import MASK, key_text
 from nixcc.resource.v1 import options_pb2
 
 __all__ = [
@@ -36,7 +37,6 @@ __all__ = [
 
 M = TypeVar("M", bound=Message)
 
-MASK = "********"
 # Patterns are matched by backtracking; a longer string with a pattern is refused unread.
 LONGEST_MATCHED = 4096
 
@@ -130,11 +130,7 @@ def _elements(message: Message, field: FieldSpec, path: str) -> Iterator[tuple[s
     else:
         values = getattr(message, field.name)
         for key in sorted(values):
-            yield at(path, _key_text(key)), values[key]
-
-
-def _key_text(key: str | int | bool) -> str:
-    return str(key).lower() if isinstance(key, bool) else str(key)
+            yield at(path, key_text(key)), values[key]
 
 
 def _check(spec: SpecType, message: Message, prefix: str, secret: bool, found: list[Violation]) -> None:
@@ -157,12 +153,14 @@ def _check(spec: SpecType, message: Message, prefix: str, secret: bool, found: l
             _check_value(field, value, path, hidden, found)
         elif field.shape is Shape.LIST:
             _check_count(field, len(value), path, found)
+            if field.rules.list_key:
+                _check_keys(field, value, path, found)
             for index, element in enumerate(value):
                 _check_value(field, element, at(path, index), hidden, found)
         else:
             _check_count(field, len(value), path, found)
             for key in sorted(value):
-                spot = at(path, _key_text(key))
+                spot = at(path, key_text(key))
                 if isinstance(key, str):
                     _check_text(field, key, spot, hidden, found, is_key=True)
                 _check_value(field, value[key], spot, hidden, found)
@@ -175,6 +173,17 @@ def _has_value(message: Message, field: FieldSpec) -> bool:
         return len(getattr(message, field.name)) > 0
     # An enum's zero is "not said".
     return bool(getattr(message, field.name)) if field.value is Value.ENUM or not field.presence else True
+
+
+def _check_keys(field: FieldSpec, elements: Any, path: str, found: list[Violation]) -> None:
+    seen: dict[Any, int] = {}
+    for index, element in enumerate(elements):
+        first = seen.setdefault(getattr(element, field.rules.list_key), index)
+        if first != index:
+            spot = join(at(path, index), field.rules.list_key)
+            found.append(
+                Violation(spot, f"repeats that of {at(path, first)}: it must tell the elements apart")
+            )
 
 
 def _check_count(field: FieldSpec, count: int, path: str, found: list[Violation]) -> None:
