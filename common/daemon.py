@@ -64,7 +64,9 @@ def _chosen(settings: ServeSettings) -> tuple[str, ...]:
     known = [*services(), *daemons()]
     for name in settings.services:
         if name not in known:
-            raise InvalidRequest(f"there is no service {name!r}", next_step=f"choose among {', '.join(known)}")
+            raise InvalidRequest(
+                f"there is no service {name!r}", next_step=f"choose among {', '.join(known)}"
+            )
     return tuple(name for name in known if not settings.services or name in settings.services)
 
 

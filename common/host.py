@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING
 
 import structlog
 from nixcc.manager.v1 import manager_pb2_grpc
@@ -55,7 +55,7 @@ async def serve_service(
         server = new_server(metrics or CallMetrics())
         manager_pb2_grpc.add_ManagerServiceServicer_to_server(manager, server)
         service.register(server)
-        add_health_and_reflection(server, ["nixcc.manager.v1.ManagerService", *service.rpc_services])
+        await add_health_and_reflection(server, ["nixcc.manager.v1.ManagerService", *service.rpc_services])
         bind(server, socket)
         await server.start()
         log.info("service listens", service=name, socket=str(socket), driver=service.driver)
@@ -68,7 +68,7 @@ async def serve_service(
             socket.unlink(missing_ok=True)
 
 
-def add_health_and_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:
+async def add_health_and_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:
     """Adds grpc.health.v1 (all serving) and server reflection."""
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
@@ -76,8 +76,7 @@ def add_health_and_reflection(server: grpc.aio.Server, names: Iterable[str]) -> 
     servicer = health.aio.HealthServicer()
     names = list(names)
     for name in ("", *names):
-        # Not a coroutine's business: the dictionary behind it is filled before the server starts.
-        servicer._server_status[name] = health_pb2.HealthCheckResponse.SERVING
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 

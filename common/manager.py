@@ -38,7 +38,8 @@ class Action(StrEnum):
     DELETE = "DELETE"
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: with frozen generics Python 3.11 fails on Detected[T](…).
+@dataclass(frozen=True)
 class Detected(Generic[S]):
     """An object that exists on the host."""
 
@@ -55,7 +56,7 @@ class Detected(Generic[S]):
 Detection = Detected[S] | None | ControlError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change(Generic[S]):
     """One step: `desired` is None for DELETE, `detected` for CREATE."""
 
@@ -121,11 +122,14 @@ class Watchable(Protocol):
         """Ends it."""
 
 
+S_contra = TypeVar("S_contra", bound=Message, contravariant=True)
+
+
 @runtime_checkable
-class Renderable(Protocol[S]):
+class Renderable(Protocol[S_contra]):
     """Extra: the kind can be made permanent on NixOS."""
 
-    def render(self, name: str, spec: S) -> Mapping[str, JsonValue]:
+    def render(self, name: str, spec: S_contra) -> Mapping[str, JsonValue]:
         """NixOS options as nested JSON; raises InvalidRequest where they can't carry it."""
 
 

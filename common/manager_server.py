@@ -9,10 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import grpc
-import grpc.aio
 import structlog
-from google.protobuf import any_pb2, descriptor_pb2
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError, Message
 from nixcc.manager.v1 import manager_pb2 as pb
@@ -76,7 +74,10 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
                 watchable=name in self._hints,
                 unsupported=await self._context.run(kind.unsupported),
             )
-        response.files.file.extend(_files(kind.spec.DESCRIPTOR.file for kind in self._kinds.values()))
+        pool = descriptor_pool.Default()
+        roots = [kind.spec.DESCRIPTOR.file for kind in self._kinds.values()]
+        roots += [pool.FindServiceByName(name).file for name in self._service.rpc_services]
+        response.files.file.extend(_files(roots))
         return response
 
     async def Validate(self, request: pb.ValidateRequest, context: Any) -> pb.ValidateResponse:
@@ -106,7 +107,9 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
             changed=tuple(request.changed),
         )
         if (change.desired is None) != (change.action is Action.DELETE):
-            raise InvalidRequest(f"{change.action} of {request.kind} {request.key!r}: desired spec does not fit")
+            raise InvalidRequest(
+                f"{change.action} of {request.kind} {request.key!r}: desired spec does not fit"
+            )
         progress: asyncio.Queue[pb.ApplyResponse | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 

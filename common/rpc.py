@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -19,6 +19,9 @@ from common.errors import ControlError, HostUnavailable, from_rpc_error, to_stat
 from common.telemetry import Histogram, Sample, tracer
 
 log = structlog.get_logger()
+
+if TYPE_CHECKING:
+    ServicerContext = grpc.aio.ServicerContext[Any, Any]
 
 MAX_MESSAGE = 64 * 1024 * 1024
 # gRPC's C core drops metadata past 8 KiB unless the client says it takes more.
@@ -68,10 +71,12 @@ class CallMetrics:
         """For the metrics server."""
         for (method, status), histogram in list(self._durations.items()):
             labels = (("grpc_method", method), ("grpc_status", status))
-            yield Sample("grpc_server_call_duration_seconds", "Calls answered.", "histogram", histogram, labels)
+            yield Sample(
+                "grpc_server_call_duration_seconds", "Calls answered.", "histogram", histogram, labels
+            )
 
 
-class _Translate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types for it
+class _Translate(grpc.aio.ServerInterceptor):
     """Turns raised ControlErrors into statuses, counts calls and continues the caller's trace."""
 
     def __init__(self, metrics: CallMetrics) -> None:
@@ -107,12 +112,12 @@ class _Translate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has 
 
     def _unary(self, behaviour: Any, method: str) -> Any:
         @functools.wraps(behaviour)
-        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def call(request: Any, context: ServicerContext) -> Any:
             start, status = time.perf_counter(), "OK"
             try:
                 with _span(method, context):
                     return await behaviour(request, context)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - told apart in _known
                 status = type(error).__name__
                 known = _known(error, method)
                 status = _code(known).name
@@ -124,13 +129,13 @@ class _Translate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has 
 
     def _streaming(self, behaviour: Any, method: str) -> Any:
         @functools.wraps(behaviour)
-        async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        async def call(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
             start, status = time.perf_counter(), "OK"
             try:
                 with _span(method, context):
                     async for response in behaviour(request, context):
                         yield response
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - told apart in _known
                 status = type(error).__name__
                 known = _known(error, method)
                 status = _code(known).name
@@ -141,7 +146,7 @@ class _Translate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has 
         return call
 
 
-def _span(method: str, context: grpc.aio.ServicerContext) -> Any:
+def _span(method: str, context: ServicerContext) -> Any:
     metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
     if "traceparent" not in metadata:
         return _NO_SPAN
@@ -191,12 +196,14 @@ def _code(error: ControlError) -> grpc.StatusCode:
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
-async def _abort(error: ControlError, context: grpc.aio.ServicerContext) -> None:
+async def _abort(error: ControlError, context: ServicerContext) -> None:
     status = _fitting(to_status(error), context)
-    await context.abort(_code(error), status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+    await context.abort(
+        _code(error), status.message, (("grpc-status-details-bin", status.SerializeToString()),)
+    )
 
 
-def _fitting(status: status_pb2.Status, context: grpc.aio.ServicerContext) -> status_pb2.Status:
+def _fitting(status: status_pb2.Status, context: ServicerContext) -> status_pb2.Status:
     """The status, cut to what the client's gRPC takes as metadata."""
     limit = _DEFAULT_METADATA
     for key, value in context.invocation_metadata() or ():
@@ -220,7 +227,13 @@ def new_server(metrics: CallMetrics, handlers: Iterable[grpc.GenericRpcHandler] 
     """A server with the project's limits and error translation; not yet bound."""
     server = grpc.aio.server(
         interceptors=[_Translate(metrics)],
-        options=[*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)],
+        options=[
+            *CHANNEL_OPTIONS,
+            ("grpc.so_reuseport", 0),
+            # The reconciler pings every two seconds to notice a hung service.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+            ("grpc.http2.max_ping_strikes", 0),
+        ],
         maximum_concurrent_rpcs=2_000,
     )
     server.add_generic_rpc_handlers(tuple(handlers))
@@ -244,5 +257,6 @@ def bind(server: grpc.aio.Server, socket: Path) -> None:
         socket.chmod(0o600)
     except (OSError, RuntimeError) as error:
         raise HostUnavailable(
-            f"can't listen at {socket}: {error}", next_step="check the folder's permissions or choose another --socket"
+            f"can't listen at {socket}: {error}",
+            next_step="check the folder's permissions or choose another --socket",
         ) from error

@@ -29,7 +29,10 @@ def configure_logging(level: str, form: str = "text") -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain tracebacks: the pretty ones print local variables, and with them secrets.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
@@ -131,7 +134,7 @@ class MetricsServer:
 
         self._sources = tuple(sources)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)  # type: ignore[arg-type]  # duck-typed: it has collect()
+        registry.register(self)
         self._server, self._thread = start_http_server(port, addr="127.0.0.1", registry=registry)
         self.port: int = self._server.server_port
 
@@ -140,7 +143,11 @@ class MetricsServer:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         families: dict[str, Any] = {}
-        classes = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+        classes = {
+            "counter": CounterMetricFamily,
+            "gauge": GaugeMetricFamily,
+            "histogram": HistogramMetricFamily,
+        }
         for sample in (sample for source in self._sources for sample in source()):
             if (family := families.get(sample.name)) is None:
                 names = [name for name, _ in sample.labels]

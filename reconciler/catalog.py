@@ -1,0 +1,144 @@
+"""Which kinds there are, who owns them, and how to read their specs. Learnt from the services, kept over restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+from nixcc.manager.v1 import manager_pb2 as pb
+
+from common.errors import HostUnavailable, InvalidRequest, NotFound, Violation
+from reconciler.link import ServiceLink
+
+_PREFIX = "type.googleapis.com/"
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """A kind, its owner and its message class."""
+
+    name: str
+    descriptor: pb.KindDescriptor
+    link: ServiceLink
+    message: type[Message]
+
+    def unpack(self, packed: any_pb2.Any) -> Message:
+        """The spec in its own message."""
+        spec: Message = self.message()
+        spec.ParseFromString(packed.value)
+        return spec
+
+    def parse(self, value: bytes) -> Message:
+        """The spec from its bytes."""
+        spec: Message = self.message()
+        spec.ParseFromString(value)
+        return spec
+
+    @property
+    def type_url(self) -> str:
+        """The spec's name in an Any."""
+        return _PREFIX + self.descriptor.message
+
+
+class Catalog:
+    """All kinds of all services, those that don't answer now included."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, ServiceLink] = {}
+        self.kinds: dict[str, KindInfo] = {}
+        self._files: dict[str, list[descriptor_pb2.FileDescriptorProto]] = {}
+        self._pools: dict[str, descriptor_pool.DescriptorPool] = {}
+
+    def learn(self, link: ServiceLink, description: pb.DescribeResponse) -> None:
+        """Takes what a service says of itself (or said before a restart)."""
+        files = list(description.files.file)
+        if self._files.get(link.name) != files:
+            pool = descriptor_pool.DescriptorPool()
+            for file in files:
+                pool.Add(file)
+            self._files[link.name], self._pools[link.name] = files, pool
+        pool = self._pools[link.name]
+        for descriptor in description.kinds:
+            owner = self.kinds.get(descriptor.kind)
+            if owner is not None and owner.link is not link:
+                raise InvalidRequest(
+                    f"services {owner.link.name} and {link.name} both own the kind {descriptor.kind}"
+                )
+            message = message_factory.GetMessageClass(pool.FindMessageTypeByName(descriptor.message))
+            self.kinds[descriptor.kind] = KindInfo(descriptor.kind, descriptor, link, message)
+
+    def resolve(self, word: str) -> KindInfo | None:
+        """The kind that people mean by its name, plural or short name, in any case."""
+        if word in self.kinds:
+            return self.kinds[word]
+        wanted = word.lower()
+        for info in self.kinds.values():
+            options = info.descriptor.options
+            if wanted in (info.name.lower(), options.plural, *options.short_names):
+                return info
+        return None
+
+    def require(self, word: str) -> KindInfo:
+        """The kind; raises InvalidRequest for an unknown one, HostUnavailable while not all services were seen."""
+        info = self.resolve(word)
+        if info is not None:
+            return info
+        unseen = [name for name, link in self.links.items() if link.description is None]
+        if unseen:
+            raise HostUnavailable(
+                f"unknown kind {word!r}; services that were never seen: {', '.join(sorted(unseen))}",
+                next_step="wait until they run (ncc doctor shows why they do not)",
+            )
+        import difflib
+
+        close = difflib.get_close_matches(word, self.kinds, 1)
+        raise InvalidRequest(
+            f"unknown kind {word!r}",
+            [Violation("kind", f"unknown kind {word!r}")],
+            next_step=f"did you mean {close[0]}?"
+            if close
+            else f"known kinds: {', '.join(sorted(self.kinds))}",
+        )
+
+    def of_service(self, link: ServiceLink) -> Iterator[KindInfo]:
+        """The kinds that one service owns."""
+        return (info for info in self.kinds.values() if info.link is link)
+
+    def owner(self, method: str) -> ServiceLink | None:
+        """The link to the service that serves a domain rpc, by its full name `/package.Service/Rpc`."""
+        service = method.strip("/").rpartition("/")[0]
+        for link in self.links.values():
+            if link.description is not None and service in link.description.rpc_services:
+                return link
+        return None
+
+    def response_class(self, link: ServiceLink, method: str) -> type[Message]:
+        """The message that a domain rpc answers with; raises NotFound where the service has no such rpc."""
+        service, _, name = method.strip("/").rpartition("/")
+        try:
+            descriptor = self._pools[link.name].FindServiceByName(service).methods_by_name[name]
+        except KeyError as error:
+            raise NotFound(f"service {link.name} has no rpc {method}") from error
+        return message_factory.GetMessageClass(descriptor.output_type)
+
+    def files(self, kinds: Iterable[KindInfo]) -> descriptor_pb2.FileDescriptorSet:
+        """The descriptor files that these kinds need, imports first, each once."""
+        found: Mapping[str, descriptor_pb2.FileDescriptorProto] = {}
+        for name in dict.fromkeys(info.link.name for info in kinds):
+            found = {**{file.name: file for file in self._files[name]}, **found}
+        ordered: list[descriptor_pb2.FileDescriptorProto] = []
+        seen: set[str] = set()
+
+        def visit(name: str) -> None:
+            if name in seen:
+                return
+            seen.add(name)
+            for dependency in found[name].dependency:
+                visit(dependency)
+            ordered.append(found[name])
+
+        for name in found:
+            visit(name)
+        return descriptor_pb2.FileDescriptorSet(file=ordered)

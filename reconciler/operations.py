@@ -1,0 +1,195 @@
+"""Long-running operations: rows of the store that outlive the client, and the tasks behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from google.longrunning import operations_pb2_grpc
+from google.longrunning import operations_pb2 as lro
+from google.protobuf import any_pb2, empty_pb2
+from google.protobuf.message import Message
+from nixcc.reconciler.v1 import reconciler_pb2 as pb
+from nixcc.resource.v1 import resource_pb2
+from reconciler.store import Store
+
+from common.errors import Cancelled, Conflict, ControlError, InvalidRequest, NotFound, WrongState, to_status
+from reconciler.conditions import timestamp
+
+log = structlog.get_logger()
+
+BUCKET = "operations"
+_PREFIX = "operations/"
+# Finished operations are kept this many, the newest.
+_KEPT = 200
+_LOG_LINES = 500
+
+Report = Callable[[resource_pb2.Progress], None]
+Work = Callable[[Report], Awaitable[Message]]
+
+
+class Operations(operations_pb2_grpc.OperationsServicer):
+    """google.longrunning.Operations on the public socket, and what starts operations inside the daemon."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._operations: dict[str, lro.Operation] = {}
+        self._metadata: dict[str, pb.OperationMetadata] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._done: dict[str, asyncio.Event] = {}
+
+    async def load(self) -> None:
+        """Reads what was kept; what was running when the daemon died ended with it."""
+        for name, value in await self._store.document_list(BUCKET):
+            operation = lro.Operation.FromString(value)
+            metadata = pb.OperationMetadata()
+            operation.metadata.Unpack(metadata)
+            self._operations[name], self._metadata[name] = operation, metadata
+            if not operation.done:
+                last = metadata.progress.message
+                error = Conflict(
+                    "the daemon ended while this ran" + (f"; the last it said: {last}" if last else ""),
+                    next_step="look at the resource, then start it again if it is still wanted",
+                )
+                await self._finish(name, error)
+
+    async def close(self) -> None:
+        """Cancels what runs; it is kept as aborted."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def start(
+        self,
+        method: str,
+        work: Work,
+        *,
+        resource: resource_pb2.ResourceReference | None = None,
+        request_id: str = "",
+    ) -> lro.Operation:
+        """Starts work; durable when it returns. The same `request_id` twice starts it once."""
+        name = _PREFIX + (request_id or uuid.uuid4().hex)
+        known = self._operations.get(name)
+        if known is not None:
+            return known
+        metadata = pb.OperationMetadata(method=method, create_time=timestamp(time.time()))
+        if resource is not None:
+            metadata.resource.CopyFrom(resource)
+        self._operations[name], self._metadata[name] = lro.Operation(name=name), metadata
+        self._done[name] = asyncio.Event()
+        try:
+            await self._keep(name)
+        except ControlError:
+            del self._operations[name], self._metadata[name], self._done[name]
+            raise
+        self._tasks[name] = asyncio.create_task(self._run(name, work), name=name)
+        return self._operations[name]
+
+    async def wait(self, name: str, seconds: float) -> lro.Operation:
+        """The operation when it is done, or as it is after `seconds`."""
+        event = self._done.get(name)
+        if event is not None and seconds > 0:
+            try:
+                await asyncio.wait_for(event.wait(), seconds)
+            except TimeoutError:
+                pass
+        return self._current(name)
+
+    async def GetOperation(self, request: lro.GetOperationRequest, context: Any) -> lro.Operation:
+        return self._current(request.name)
+
+    async def ListOperations(
+        self, request: lro.ListOperationsRequest, context: Any
+    ) -> lro.ListOperationsResponse:
+        names = list(self._operations)
+        if request.page_token:
+            if request.page_token not in names:
+                raise InvalidRequest("page_token is not from here")
+            names = names[names.index(request.page_token) + 1 :]
+        size = request.page_size or 100
+        response = lro.ListOperationsResponse(operations=[self._current(name) for name in names[:size]])
+        if len(names) > size:
+            response.next_page_token = names[size - 1]
+        return response
+
+    async def WaitOperation(self, request: lro.WaitOperationRequest, context: Any) -> lro.Operation:
+        seconds = request.timeout.ToNanoseconds() / 1e9 if request.HasField("timeout") else 3_600.0
+        return await self.wait(request.name, seconds)
+
+    async def CancelOperation(self, request: lro.CancelOperationRequest, context: Any) -> empty_pb2.Empty:
+        self._current(request.name)
+        task = self._tasks.get(request.name)
+        if task is not None:
+            self._metadata[request.name].cancel_requested = True
+            task.cancel()
+        return empty_pb2.Empty()
+
+    async def DeleteOperation(self, request: lro.DeleteOperationRequest, context: Any) -> empty_pb2.Empty:
+        if not self._current(request.name).done:
+            raise WrongState(f"{request.name} still runs", next_step="cancel it first")
+        await self._drop(request.name)
+        return empty_pb2.Empty()
+
+    def _current(self, name: str) -> lro.Operation:
+        operation = self._operations.get(name)
+        if operation is None:
+            raise NotFound(f"{name or 'the operation'} does not exist", next_step="ncc operation list")
+        operation.metadata.Pack(self._metadata[name])
+        return operation
+
+    async def _run(self, name: str, work: Work) -> None:
+        metadata = self._metadata[name]
+
+        def report(progress: resource_pb2.Progress) -> None:
+            if progress.HasField("log_line"):
+                metadata.log.append(progress.log_line)
+                del metadata.log[:-_LOG_LINES]
+            metadata.progress.CopyFrom(progress)
+
+        try:
+            result: Message | ControlError = await work(report)
+        except asyncio.CancelledError:
+            if metadata.cancel_requested:
+                result = Cancelled("cancelled as asked")
+            else:
+                result = Conflict("the daemon was stopped while this ran", next_step="start it again")
+        except ControlError as error:
+            result = error
+        except Exception as error:  # whatever it was, the operation must end
+            log.exception("operation crashed", operation=name)
+            result = ControlError(f"internal error: {type(error).__name__}", next_step="see the daemon's log")
+        self._tasks.pop(name, None)
+        await self._finish(name, result)
+
+    async def _finish(self, name: str, result: Message | ControlError) -> None:
+        operation, metadata = self._operations[name], self._metadata[name]
+        metadata.end_time.CopyFrom(timestamp(time.time()))
+        if isinstance(result, ControlError):
+            operation.error.CopyFrom(to_status(result))
+        elif isinstance(result, any_pb2.Any):
+            operation.response.CopyFrom(result)
+        else:
+            operation.response.Pack(result)
+        operation.done = True
+        try:
+            await self._keep(name)
+            finished = [key for key, other in self._operations.items() if other.done]
+            for old in finished[:-_KEPT]:
+                await self._drop(old)
+        except ControlError as error:
+            log.warning("operation could not be kept", operation=name, error=str(error))
+        event = self._done.pop(name, None)
+        if event is not None:
+            event.set()
+
+    async def _keep(self, name: str) -> None:
+        await self._store.document_put(BUCKET, name, self._current(name).SerializeToString())
+
+    async def _drop(self, name: str) -> None:
+        await self._store.document_put(BUCKET, name, None)
+        self._operations.pop(name, None)
+        self._metadata.pop(name, None)

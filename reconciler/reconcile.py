@@ -1,0 +1,458 @@
+"""Converges a batch of resources of one kind: look, decide, act, look again, write what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from nixcc.manager.v1 import manager_pb2 as pb
+from nixcc.resource.v1 import resource_pb2
+from opentelemetry.context import Context
+from reconciler.flapping import FlapDetector
+
+from common import failpoints
+from common.errors import Conflict, ControlError, HostUnavailable
+from common.telemetry import tracer
+from reconciler.catalog import KindInfo
+from reconciler.conditions import (
+    FALSE,
+    IN_SYNC,
+    READY,
+    RECONCILING,
+    STALLED,
+    TRUE,
+    UNKNOWN,
+    Aspect,
+    build,
+    is_ready,
+    timestamp,
+)
+from reconciler.events import EventLog
+from reconciler.observation import Observation, changes, held_back, observe, suspended_for
+from reconciler.outcome import After, Blocked, Done, Outcome, Retry, Terminal
+from reconciler.resources import Entry, Ref, Resources
+from reconciler.store import Remove
+
+log = structlog.get_logger()
+
+# Applies of one service that run at once.
+CONCURRENT_APPLIES = 16
+# Applies that take longer don't hold up the rest of their batch.
+_PATIENCE = 0.25
+
+LATCHED = Blocked(reason="failed before in this very state")
+
+Settle = Callable[[Ref, Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What to do to one object."""
+
+    entry: Entry
+    action: pb.Action.ValueType
+    seen: Observation
+    heal: bool
+
+
+class Reconciler:
+    """Runs batches. Keeps nothing but the resources' own entries."""
+
+    def __init__(self, resources: Resources, events: EventLog) -> None:
+        self._resources = resources
+        self._events = events
+        self._flapping: FlapDetector[Ref] = FlapDetector(time.monotonic)
+        self._limits: dict[str, asyncio.Semaphore] = {}
+        self._long: set[asyncio.Task[None]] = set()
+        # The trace that a change of the spec came with, until it is acted on.
+        self.traces: dict[Ref, Context] = {}
+
+    async def close(self) -> None:
+        """Gives long steps up; their services go on or not, and the next start looks again."""
+        for task in self._long:
+            task.cancel()
+        await asyncio.gather(*self._long, return_exceptions=True)
+
+    async def unreachable(self, entries: Iterable[Entry], cause: str) -> None:
+        """Marks resources whose service does not answer: nobody can tell how they are."""
+        rows = []
+        for entry in entries:
+            entry.synced = None
+            reason = "ServiceUnavailable"
+            rows.append((entry, self._status(entry, None, _unknown(reason, cause))))
+        await self._resources.write_statuses(rows)
+
+    async def batch(self, info: KindInfo, names: Sequence[str], settle: Settle) -> None:
+        """Reconciles resources of one kind; `settle` is called once for each name, later for what takes long."""
+        entries = []
+        for name in names:
+            entry = self._resources.get(info.name, name)
+            if entry is None:
+                self._flapping.forget((info.name, name))
+                settle((info.name, name), Done())
+            else:
+                entries.append(entry)
+        if not entries:
+            return
+        try:
+            if not info.link.available:
+                await self._without_service(info, entries, settle)
+                return
+            seen = await look(info, entries)
+            steps = await self._settle_quiet(info, entries, seen, settle)
+            if steps:
+                await self._act(info, steps, settle)
+        except ControlError as error:
+            log.warning("reconcile failed", kind=info.name, resources=len(entries), error=str(error))
+            for entry in entries:
+                settle(entry.ref, Retry(error))
+
+    async def _without_service(self, info: KindInfo, entries: list[Entry], settle: Settle) -> None:
+        orphans = [entry for entry in entries if entry.deleting and _orphan(entry)]
+        for entry in orphans:
+            settle(entry.ref, await self._remove(entry, "Orphaned", "left as it is on the host"))
+        rest = [entry for entry in entries if entry not in orphans]
+        await self.unreachable(rest, info.link.error)
+        for entry in rest:
+            settle(entry.ref, Blocked(reason=f"service {info.link.name} does not answer"))
+
+    async def _settle_quiet(
+        self, info: KindInfo, entries: list[Entry], seen: Mapping[str, Observation], settle: Settle
+    ) -> list[_Step]:
+        """Settles what needs no action; gives the steps for the rest."""
+        steps: list[_Step] = []
+        rows: list[tuple[Entry, resource_pb2.Status]] = []
+        outcomes: list[tuple[Entry, Observation, Outcome]] = []
+        for entry in entries:
+            observation = seen[entry.key]
+            if entry.deleting:
+                outcome = await self._delete(entry, observation, steps)
+                if outcome is not None:
+                    settle(entry.ref, outcome)
+                continue
+            decision = self._decide(info, entry, observation)
+            if isinstance(decision, _Step):
+                steps.append(decision)
+                continue
+            aspects, outcome = decision
+            rows.append((entry, self._status(entry, observation, aspects)))
+            outcomes.append((entry, observation, outcome))
+        await self._resources.write_statuses(rows)
+        for entry, observation, outcome in outcomes:
+            self._remember(entry, observation, outcome)
+            settle(entry.ref, outcome)
+        return steps
+
+    def _decide(
+        self, info: KindInfo, entry: Entry, seen: Observation
+    ) -> _Step | tuple[dict[str, Aspect], Outcome]:
+        if seen.error is not None:
+            return self._unreadable(entry, seen.error)
+        if seen.in_sync:
+            return _converged(seen), self._done(entry)
+        reason, sentence = held_back(entry, info)
+        drift = Aspect(FALSE, "Drifted", _summary(seen))
+        if reason:
+            left = suspended_for(entry.resource.policy)
+            outcome: Outcome = After(min(left, 86_400.0)) if left > 0 else Done()
+            return {READY: Aspect(FALSE, reason, f"{drift.message}; {sentence}"), IN_SYNC: drift}, outcome
+        waiting = [ref for ref in self._resources.graph.needs(entry.ref) if not self._ready(ref)]
+        if waiting:
+            names = ", ".join(f"{kind} {name}" for kind, name in waiting)
+            aspects = {
+                READY: Aspect(FALSE, "DependencyNotReady", f"waits for {names}"),
+                IN_SYNC: drift,
+                RECONCILING: Aspect(TRUE, "DependencyNotReady", f"waits for {names}"),
+            }
+            return aspects, Blocked(on=tuple(waiting))
+        if entry.latched is not None and entry.latched == _latch(entry, seen):
+            return dict(_aspects(entry)), LATCHED
+        heal = is_ready(entry.resource)
+        if heal and self._flapping.heal(entry.ref):
+            message = "put back five times within a minute; somebody else writes it too"
+            self._events.record(entry.ref, "Flapping", message, warning=True)
+            aspects = {
+                READY: Aspect(FALSE, "Flapping", f"{drift.message}; {message}"),
+                IN_SYNC: drift,
+                STALLED: Aspect(TRUE, "Flapping", message),
+            }
+            return aspects, Retry(ControlError(message))
+        return _Step(entry, seen.action, seen, heal)
+
+    def _unreadable(self, entry: Entry, error: ControlError) -> tuple[dict[str, Aspect], Outcome]:
+        if not isinstance(error, HostUnavailable):
+            self._events.record(entry.ref, "DetectFailed", str(error), warning=True)
+        aspects = _unknown(error.reason, str(error))
+        if not error.retryable:
+            aspects[READY] = Aspect(FALSE, error.reason, str(error))
+            aspects[STALLED] = Aspect(TRUE, error.reason, str(error))
+            return aspects, Terminal(error)
+        return aspects, Retry(error, getattr(error, "retry_after", 0.0))
+
+    async def _delete(self, entry: Entry, seen: Observation, steps: list[_Step]) -> Outcome | None:
+        """The outcome, or None when a step was added."""
+        if _orphan(entry):
+            return await self._remove(entry, "Orphaned", "left as it is on the host")
+        if seen.absent:
+            return await self._remove(entry, "Deleted", "gone from the host")
+        dependants = [
+            ref
+            for ref in self._resources.graph.dependants_of(entry.ref)
+            if (other := self._resources.get(*ref)) is not None and other.deleting
+        ]
+        if dependants:
+            names = ", ".join(f"{kind} {name}" for kind, name in dependants)
+            await self._write(entry, seen, _deleting(f"waits until {names} is gone"))
+            return Blocked(on=tuple(dependants))
+        if seen.error is not None and seen.error.reason == "Unsupported":
+            # The host can't have such an object at all: there is nothing to remove.
+            return await self._remove(entry, "Deleted", "this host can't have it")
+        if seen.error is not None:
+            await self._write(entry, seen, _deleting(str(seen.error)))
+            return Retry(seen.error, getattr(seen.error, "retry_after", 0.0))
+        steps.append(_Step(entry, pb.ACTION_DELETE, seen, heal=False))
+        return None
+
+    async def _act(self, info: KindInfo, steps: list[_Step], settle: Settle) -> None:
+        """Runs the steps side by side; what takes long settles by itself later."""
+        limit = self._limits.setdefault(info.link.name, asyncio.Semaphore(CONCURRENT_APPLIES))
+        tasks = {asyncio.create_task(self._apply(info, step, limit)): step for step in steps}
+        done, slow = await asyncio.wait(tasks, timeout=_PATIENCE if len(steps) <= CONCURRENT_APPLIES else 5.0)
+        await self._verify(info, [(tasks[task], task.result()) for task in done], settle)
+        for task in slow:
+            late = asyncio.create_task(self._finish(info, tasks[task], task, settle))
+            self._long.add(late)
+            late.add_done_callback(self._long.discard)
+
+    async def _finish(
+        self,
+        info: KindInfo,
+        step: _Step,
+        task: asyncio.Task[pb.ApplyResult | ControlError],
+        settle: Settle,
+    ) -> None:
+        try:
+            verb = pb.Action.Name(step.action).removeprefix("ACTION_").lower()
+            aspects = {
+                READY: Aspect(FALSE, "Applying", f"{verb} is under way"),
+                IN_SYNC: Aspect(FALSE, "Drifted", _summary(step.seen)),
+                RECONCILING: Aspect(TRUE, "Applying", f"{verb} is under way"),
+            }
+            await self._write(step.entry, step.seen, aspects)
+            await self._verify(info, [(step, await task)], settle)
+        except ControlError as error:
+            settle(step.entry.ref, Retry(error))
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    async def _apply(
+        self, info: KindInfo, step: _Step, limit: asyncio.Semaphore
+    ) -> pb.ApplyResult | ControlError:
+        entry, seen = step.entry, step.seen
+        request = pb.ApplyRequest(
+            kind=info.name,
+            key=entry.key,
+            action=step.action,
+            changed=[difference.path for difference in seen.differences],
+        )
+        if step.action != pb.ACTION_DELETE:
+            request.desired.CopyFrom(entry.resource.spec)
+        if seen.packed is not None:
+            request.detected.CopyFrom(seen.packed)
+        async with limit:
+            try:
+                failpoints.hit("reconcile.before_apply")
+                origin = self.traces.pop(entry.ref, None)
+                if origin is None:
+                    result = await info.link.apply(request)
+                else:
+                    with tracer().start_as_current_span("reconcile", context=origin) as span:
+                        span.set_attributes({"nixcc.kind": info.name, "nixcc.name": entry.name})
+                        result = await info.link.apply(request)
+                failpoints.hit("reconcile.after_apply")
+            except ControlError as error:
+                return error
+            finally:
+                entry.applied_at = time.monotonic()
+        return result
+
+    async def _verify(
+        self, info: KindInfo, results: list[tuple[_Step, pb.ApplyResult | ControlError]], settle: Settle
+    ) -> None:
+        """Looks again at what was done, and writes how it is now."""
+        if not results:
+            return
+        alive = [
+            (step, result) for step, result in results if self._resources.get(*step.entry.ref) is step.entry
+        ]
+        for step, _ in results:
+            if self._resources.get(*step.entry.ref) is not step.entry:
+                settle(step.entry.ref, Done())
+        try:
+            seen = await look(info, [step.entry for step, _ in alive])
+        except ControlError as error:
+            seen = {step.entry.key: Observation(error=error) for step, _ in alive}
+        rows: list[tuple[Entry, resource_pb2.Status]] = []
+        settled: list[tuple[Entry, Observation, Outcome]] = []
+        for step, result in alive:
+            entry, observation = step.entry, seen[step.entry.key]
+            if (
+                step.action == pb.ACTION_DELETE
+                and not isinstance(result, ControlError)
+                and observation.absent
+            ):
+                settle(entry.ref, await self._remove(entry, "Deleted", result.message))
+                continue
+            aspects, outcome = self._judge(step, result, observation)
+            rows.append((entry, self._status(entry, observation, aspects)))
+            settled.append((entry, observation, outcome))
+        failpoints.hit("reconcile.before_status")
+        await self._resources.write_statuses(rows)
+        for entry, observation, outcome in settled:
+            self._remember(entry, observation, outcome)
+            settle(entry.ref, outcome)
+
+    def _judge(
+        self, step: _Step, result: pb.ApplyResult | ControlError, seen: Observation
+    ) -> tuple[dict[str, Aspect], Outcome]:
+        entry = step.entry
+        if isinstance(result, ControlError):
+            return self._failed(entry, result, seen)
+        if seen.in_sync and not entry.deleting:
+            self._tell(step, result)
+            return _converged(seen), Done(changed=True)
+        if seen.error is not None and not entry.deleting:
+            return self._unreadable(entry, seen.error)
+        # Done without an error, and still different: the driver or somebody else undid it.
+        error = ControlError(f"still differs after {pb.Action.Name(step.action)[7:]}: {_summary(seen)}")
+        return self._failed(entry, error, seen)
+
+    def _failed(
+        self, entry: Entry, error: ControlError, seen: Observation
+    ) -> tuple[dict[str, Aspect], Outcome]:
+        reason = "DeleteFailed" if entry.deleting else "ApplyFailed"
+        self._events.record(entry.ref, reason, str(error), warning=True)
+        in_sync = Aspect(TRUE, "InSync") if seen.in_sync else Aspect(FALSE, "Drifted", _summary(seen))
+        aspects = {READY: Aspect(FALSE, error.reason, str(error)), IN_SYNC: in_sync}
+        if error.retryable:
+            aspects[RECONCILING] = Aspect(TRUE, "Retrying", str(error))
+            return aspects, Retry(error, getattr(error, "retry_after", 0.0))
+        aspects[STALLED] = Aspect(TRUE, error.reason, str(error))
+        return aspects, Terminal(error)
+
+    def _tell(self, step: _Step, result: pb.ApplyResult) -> None:
+        entry = step.entry
+        reason = {pb.ACTION_CREATE: "Created", pb.ACTION_REPLACE: "Replaced"}.get(step.action, "Updated")
+        if step.heal:
+            reason = "Healed"
+        noticed, entry.noticed = entry.noticed, 0.0
+        took = (time.monotonic() - noticed) * 1e3 if noticed else None
+        message = result.message or pb.Action.Name(step.action)[7:].lower()
+        self._events.record(entry.ref, reason, message, duration_ms=took)
+
+    def _done(self, entry: Entry) -> Outcome:
+        entry.noticed = 0.0
+        return Done()
+
+    def _remember(self, entry: Entry, seen: Observation, outcome: Outcome) -> None:
+        plain = isinstance(outcome, Done) and seen.in_sync and is_ready(entry.resource)
+        entry.synced = seen.fingerprint if plain else None
+        if isinstance(outcome, Terminal):
+            entry.latched = _latch(entry, seen)
+        elif outcome != LATCHED:
+            entry.latched = None
+
+    def _ready(self, ref: Ref) -> bool:
+        other = self._resources.get(*ref)
+        return other is not None and not other.deleting and is_ready(other.resource)
+
+    def _status(
+        self, entry: Entry, seen: Observation | None, aspects: Mapping[str, Aspect]
+    ) -> resource_pb2.Status:
+        metadata = entry.resource.metadata
+        status = build(entry.resource.status, metadata.generation, aspects, now=timestamp(time.time()))
+        if seen is None or seen.error is not None:
+            if entry.resource.status.HasField("detected"):
+                status.detected.CopyFrom(entry.resource.status.detected)
+            return status
+        if seen.packed is not None:
+            status.detected.CopyFrom(seen.packed)
+            status.drift.extend(changes(seen))
+        return status
+
+    async def _write(self, entry: Entry, seen: Observation, aspects: Mapping[str, Aspect]) -> None:
+        await self._resources.write_statuses([(entry, self._status(entry, seen, aspects))])
+
+    async def _remove(self, entry: Entry, reason: str, message: str) -> Outcome:
+        while True:
+            current = self._resources.get(*entry.ref)
+            if current is None:
+                break
+            try:
+                remove = Remove(kind=entry.kind, name=entry.name, expect_revision=current.revision)
+                await self._resources.commit([remove])
+                break
+            except Conflict:
+                await asyncio.sleep(0)
+        self._events.record(entry.ref, reason, message)
+        self._flapping.forget(entry.ref)
+        return Done(changed=reason == "Deleted")
+
+
+async def look(info: KindInfo, entries: Sequence[Entry]) -> dict[str, Observation]:
+    """Detects and compares; by key. A key that the service passed over is an error."""
+    seen: dict[str, Observation] = {}
+    by_key = {entry.key: entry for entry in entries}
+    async for response in info.link.detect(info.name, list(by_key)):
+        for detection in response.detections:
+            entry = by_key.get(detection.key)
+            if entry is None:
+                continue
+            if entry.spec is None:
+                entry.spec = info.unpack(entry.resource.spec)
+            seen[detection.key] = observe(info, entry.spec, entry.resource.policy, detection)
+    for key in by_key.keys() - seen.keys():
+        seen[key] = Observation(error=ControlError(f"{info.name} {key!r}: the service gave no answer"))
+    return seen
+
+
+def _converged(seen: Observation) -> dict[str, Aspect]:
+    in_sync = Aspect(TRUE, "InSync")
+    if seen.pending:
+        in_sync = Aspect(TRUE, "Pending", f"takes effect later: {', '.join(seen.pending)}")
+    if seen.unhealthy:
+        return {READY: Aspect(FALSE, "Unhealthy", seen.unhealthy), IN_SYNC: in_sync}
+    return {READY: Aspect(TRUE, in_sync.reason, in_sync.message), IN_SYNC: in_sync}
+
+
+def _unknown(reason: str, message: str) -> dict[str, Aspect]:
+    return {READY: Aspect(UNKNOWN, reason, message), IN_SYNC: Aspect(UNKNOWN, reason, message)}
+
+
+def _deleting(message: str) -> dict[str, Aspect]:
+    return {READY: Aspect(FALSE, "Deleting", message), RECONCILING: Aspect(TRUE, "Deleting", message)}
+
+
+def _orphan(entry: Entry) -> bool:
+    return bool(entry.resource.policy.deletion == resource_pb2.DELETION_POLICY_ORPHAN)
+
+
+def _summary(seen: Observation) -> str:
+    if seen.absent:
+        return "it does not exist"
+    paths = [difference.path for difference in seen.differences]
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return f"differs in {', '.join(paths[:5])}{more}"
+
+
+def _latch(entry: Entry, seen: Observation) -> bytes:
+    return seen.fingerprint or b"absent"
+
+
+def _aspects(entry: Entry) -> Iterable[tuple[str, Aspect]]:
+    for condition in entry.resource.status.conditions:
+        yield condition.type, Aspect(condition.status, condition.reason, condition.message)

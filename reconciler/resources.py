@@ -1,0 +1,236 @@
+"""Every resource in memory, exactly as the store has it; the only code that writes resources."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.message import Message
+from nixcc.resource.v1 import resource_pb2
+from reconciler.store import Put, Record, Remove, Store
+
+from common.errors import Conflict, NotFound
+from common.spec import references
+from reconciler.catalog import Catalog
+from reconciler.graph import DependencyGraph
+
+Ref = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One resource and what the loop remembers of it between two looks."""
+
+    kind: str
+    name: str
+    resource: resource_pb2.Resource
+    revision: int
+    etag: int
+    # The spec in the kind's own message; None until its service was seen.
+    spec: Message | None = None
+    # Bytes of the last detection that was found in sync with this very spec and policy: equal bytes need no diff.
+    synced: bytes | None = None
+    # A terminal failure latches until the spec, these detected bytes or a dependency changes, or the next resync.
+    latched: bytes | None = None
+    # When the change that is being healed was noticed (loop clock).
+    noticed: float = 0.0
+    # End of the last own Apply (loop clock): hints soon after are echoes of it.
+    applied_at: float = field(default=-1e9)
+
+    @property
+    def ref(self) -> Ref:
+        """Kind and name."""
+        return self.kind, self.name
+
+    @property
+    def key(self) -> str:
+        """Its name on the host."""
+        return self.resource.metadata.key
+
+    @property
+    def deleting(self) -> bool:
+        """Whether its deletion was asked for."""
+        return self.resource.metadata.HasField("delete_time")
+
+
+# Called after each commit with what changed: the old entry's resource (None: new) and the entry (None: gone).
+Listener = Callable[[Ref, resource_pb2.Resource | None, Entry | None], None]
+
+
+class Resources:
+    """The store's resources, indexed by name, by key and by what they need."""
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        self.store = store
+        self.graph = DependencyGraph()
+        self._catalog = catalog
+        self._entries: dict[str, dict[str, Entry]] = {}
+        self._by_key: dict[tuple[str, str], str] = {}
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Calls `listener` after each commit."""
+        self._listeners.append(listener)
+
+    async def load(self) -> None:
+        """Reads everything; once, before the loop starts."""
+        page = await self.store.list()
+        for record in page.records:
+            self._take(record.kind, record.name, _parse(record), record.revision, record.etag)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._entries.values()))
+
+    def get(self, kind: str, name: str) -> Entry | None:
+        """The resource, or None."""
+        return self._entries.get(kind, {}).get(name)
+
+    def require(self, kind: str, name: str) -> Entry:
+        """The resource; raises NotFound."""
+        entry = self.get(kind, name)
+        if entry is None:
+            raise NotFound(f"{kind} {name} does not exist", next_step=f"list what is there: ncc get {kind}")
+        return entry
+
+    def by_key(self, kind: str, key: str) -> Entry | None:
+        """The resource that owns the object on the host, or None."""
+        name = self._by_key.get((kind, key))
+        return None if name is None else self.get(kind, name)
+
+    def kinds(self) -> list[str]:
+        """Kinds that have resources."""
+        return sorted(kind for kind, entries in self._entries.items() if entries)
+
+    def of_kind(self, kind: str) -> Mapping[str, Entry]:
+        """All of one kind, by name."""
+        return self._entries.get(kind, {})
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entries in list(self._entries.values()):
+            yield from list(entries.values())
+
+    def parse_specs(self, kind: str) -> None:
+        """Parses specs (anew) once the kind's message is known."""
+        info = self._catalog.kinds[kind]
+        for entry in self.of_kind(kind).values():
+            entry.spec = info.unpack(entry.resource.spec)
+            entry.synced = None
+            self._link(entry)
+
+    async def commit(self, changes: Sequence[Put | Remove]) -> int:
+        """Commits, then shows the new state; the caller has prepared whole Resource values.
+
+        Raises Conflict where an expectation is stale. Values must be Resource bytes without revision and etag: those
+        are filled in on the way.
+        """
+        revision = await self.store.commit(changes)
+        for change in changes:
+            if isinstance(change, Remove):
+                self._drop(change.kind, change.name, revision)
+                continue
+            value = change.value(revision) if callable(change.value) else change.value
+            resource = resource_pb2.Resource.FromString(value)
+            etag = int(resource.metadata.etag)
+            self._take(change.kind, change.name, resource, revision, etag)
+        return revision
+
+    def put(
+        self,
+        resource: resource_pb2.Resource,
+        *,
+        spec_changed: bool,
+        expect: int | None = None,
+        expect_revision: int | None = None,
+    ) -> Put:
+        """The change that writes this resource."""
+
+        def value(revision: int) -> bytes:
+            resource.metadata.revision = revision
+            if spec_changed:
+                resource.metadata.etag = str(revision)
+            return resource.SerializeToString(deterministic=True)
+
+        return Put(
+            kind=resource.kind,
+            name=resource.metadata.name,
+            value=value,
+            labels=dict(resource.metadata.labels),
+            expect=expect,
+            expect_revision=expect_revision,
+            spec_changed=spec_changed,
+        )
+
+    async def write_statuses(self, statuses: Iterable[tuple[Entry, resource_pb2.Status]]) -> None:
+        """Writes statuses that differ, all in one revision; equal ones are not written.
+
+        Where somebody writes a spec at the same time, the status is put onto the new state, since nobody but the loop
+        writes statuses.
+        """
+        pending = [(e.ref, status) for e, status in statuses if e.resource.status != status]
+        while pending:
+            changes = []
+            for (kind, name), status in pending:
+                entry = self.get(kind, name)
+                if entry is not None:
+                    changes.append(self._status_put(entry, status))
+            try:
+                if changes:
+                    await self.commit(changes)
+                return
+            except Conflict:
+                # Another writer's commit is done but not yet shown here: its task runs first, then ours again.
+                await asyncio.sleep(0)
+
+    def _status_put(self, entry: Entry, status: resource_pb2.Status) -> Put:
+        resource = resource_pb2.Resource()
+        resource.CopyFrom(entry.resource)
+        resource.status.CopyFrom(status)
+        return self.put(resource, spec_changed=False, expect_revision=entry.revision)
+
+    def _take(self, kind: str, name: str, resource: resource_pb2.Resource, revision: int, etag: int) -> None:
+        entries = self._entries.setdefault(kind, {})
+        entry = entries.get(name)
+        if entry is not None and entry.revision >= revision:
+            return  # a later commit was shown first
+        old = None if entry is None else entry.resource
+        if entry is None:
+            entry = entries[name] = Entry(kind, name, resource, revision, etag)
+            self._by_key[kind, resource.metadata.key] = name
+        else:
+            if old is not None and (old.spec != resource.spec or old.policy != resource.policy):
+                entry.spec = entry.synced = entry.latched = None
+            entry.resource, entry.revision, entry.etag = resource, revision, etag
+        if entry.spec is None:
+            info = self._catalog.kinds.get(kind)
+            if info is not None:
+                entry.spec = info.unpack(resource.spec)
+            self._link(entry)
+        for listener in self._listeners:
+            listener(entry.ref, old, entry)
+
+    def _drop(self, kind: str, name: str, revision: int) -> None:
+        entry = self.get(kind, name)
+        if entry is None or entry.revision > revision:
+            return  # made anew by a later commit that was shown first
+        del self._entries[kind][name]
+        self._by_key.pop((kind, entry.key), None)
+        for listener in self._listeners:
+            listener(entry.ref, entry.resource, None)
+        self.graph.remove(entry.ref)
+
+    def _link(self, entry: Entry) -> None:
+        self.graph.replace(entry.ref, needs(entry.resource, entry.spec))
+
+
+def needs(resource: resource_pb2.Resource, spec: Message | None) -> list[Ref]:
+    """What must be ready first: the policy's `depends_on` and the references in the spec."""
+    found = [(ref.kind, ref.name) for ref in resource.policy.depends_on]
+    if spec is not None:
+        found += [(kind, name) for _, kind, name in references(spec)]
+    own = (resource.kind, resource.metadata.name)
+    return [ref for ref in dict.fromkeys(found) if ref != own]
+
+
+def _parse(record: Record) -> resource_pb2.Resource:
+    return resource_pb2.Resource.FromString(record.value)
