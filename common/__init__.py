@@ -1,0 +1,1 @@
+"""Plumbing without domain nouns: errors, rpc, processes, settings, telemetry, the manager contract."""

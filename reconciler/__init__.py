@@ -1,0 +1,1 @@
+"""The control loop: store, queue, diff, graph, engine and the public API."""

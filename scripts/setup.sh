@@ -1,0 +1,66 @@
+#!/bin/sh
+# Makes .venv with the locked dependencies. `setup.sh run` installs what running needs, `setup.sh test` also what the
+# tests start for real. As root on Debian it installs missing packages; elsewhere it says what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+RUN_PACKAGES="python3-venv"
+VM_PACKAGES="gcc libvirt-dev pkg-config python3-dev"
+TEST_PACKAGES="busybox-static cpio dbus dnsmasq-base iproute2 kmod libvirt-daemon-driver-qemu libvirt-daemon-system lshw \
+pciutils procps qemu-system-x86 qemu-utils smartmontools strace usbutils util-linux"
+
+is_debian() { [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
+
+missing() {
+    for package in "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+    done
+}
+
+# install WHAT PACKAGE…: installs those that are missing, or says how to.
+install() {
+    what=$1
+    shift
+    if ! is_debian; then
+        echo "setup: $what needs what Debian calls: $*" >&2
+        return 1
+    fi
+    wanted=$(missing "$@")
+    [ -z "$wanted" ] && return 0
+    # shellcheck disable=SC2086  # a list of package names
+    if [ "$(id -u)" != 0 ]; then
+        echo "setup: $what needs: sudo apt-get install --no-install-recommends" $wanted >&2
+        return 1
+    fi
+    # shellcheck disable=SC2086
+    { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 update &&
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends -y $wanted \
+            >/dev/null; } || { echo "setup: apt-get could not install" $wanted >&2; return 1; }
+}
+
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))'; then
+    echo "setup: $python is too old; Python 3.11 or newer is needed (set PYTHON)" >&2
+    exit 1
+fi
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    install "a virtual environment" $RUN_PACKAGES || exit 1
+fi
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@"; }
+
+pip install --require-hashes --only-binary :all: -r requirements/base.txt
+if [ "${1:-run}" = test ]; then
+    pip install --require-hashes --only-binary :all: -r requirements/dev.txt
+fi
+if ! .venv/bin/python -c 'import libvirt' 2>/dev/null; then
+    if install "the vm service" $VM_PACKAGES && pip install --require-hashes --no-deps --no-build-isolation -r requirements/vm.txt; then
+        :
+    else
+        echo "setup: going on without libvirt: the vm service will report Unsupported" >&2
+    fi
+fi
+pip install --no-deps --no-build-isolation --editable .
+if [ "${1:-run}" = test ]; then
+    install "the host tests" $TEST_PACKAGES || echo "setup: tests that need these are skipped" >&2
+fi
