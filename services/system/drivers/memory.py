@@ -1,0 +1,122 @@
+"""The system service's drivers in memory: the same rules without a host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from common.errors import ControlError, WrongState
+from common.manager import Emit
+from services.system.models import DEFAULT_MODE, MAX_CONTENT, FileState, FileType, FileWish
+
+
+class MemoryFileDriver:
+    """FileDriver over a dictionary. The user database knows root (0) and nobody (65534)."""
+
+    _IDS: Mapping[str, int] = {"root": 0, "nobody": 65534}
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, FileState] = {"": self._new(FileType.DIRECTORY, 0o755, None, None)}
+        self._held: set[str] = set()
+        self._emit: Emit | None = None
+
+    def read(self, paths: Sequence[str]) -> Mapping[str, FileState | ControlError | None]:
+        """See FileDriver."""
+        with self._lock:
+            return {path: self._entries.get(path) for path in paths}
+
+    def write(self, path: str, wish: FileWish) -> str:
+        """See FileDriver."""
+        for ids in (wish.owner, wish.group):
+            if ids is not None and not ids.isdecimal() and ids not in self._IDS:
+                raise WrongState(f"there is no account {ids}", next_step="create it first")
+        with self._lock:
+            self._make_folder(path.rpartition("/")[0])
+            before = self._entries.get(path)
+            if before is not None and before.type is FileType.SPECIAL:
+                raise WrongState(f"{path} is a special file", next_step="remove it by hand")
+            after = self._after(before, wish)
+            if before == after:
+                return ""
+            if before is not None and before.type is FileType.DIRECTORY and wish.type is not before.type:
+                self._check_empty(path)
+            self._entries[path] = after
+        self._tell(path)
+        return f"created {path}" if before is None else f"changed {path}"
+
+    def remove(self, path: str) -> bool:
+        """See FileDriver."""
+        with self._lock:
+            before = self._entries.get(path)
+            if before is None:
+                return False
+            if before.type is FileType.SPECIAL:
+                raise WrongState(f"{path} is a special file", next_step="remove it by hand")
+            self._check_empty(path)
+            del self._entries[path]
+        self._tell(path)
+        return True
+
+    def owner_name(self, owner: str) -> str:
+        """See FileDriver."""
+        names = {str(number): name for name, number in self._IDS.items()}
+        return names.get(owner, owner)
+
+    def group_name(self, group: str) -> str:
+        """See FileDriver."""
+        return self.owner_name(group)
+
+    def watch(self, emit: Emit) -> None:
+        """See FileDriver."""
+        self._emit = emit
+
+    def hold(self, keys: Sequence[str]) -> None:
+        """See FileDriver."""
+        self._held.update(keys)
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """See FileDriver."""
+        self._held.difference_update(keys)
+
+    def close(self) -> None:
+        """See FileDriver."""
+        self._emit = None
+
+    def _new(self, sort: FileType, mode: int, owner: str | None, group: str | None) -> FileState:
+        user, members = self.owner_name(owner or "0"), self.owner_name(group or "0")
+        return FileState(sort, mode, user, members, self._number(user), self._number(members))
+
+    def _number(self, name: str) -> int:
+        return self._IDS[name] if name in self._IDS else int(name)
+
+    def _after(self, before: FileState | None, wish: FileWish) -> FileState:
+        mode = 0o777 if wish.type is FileType.SYMLINK else DEFAULT_MODE.get(wish.type, 0)
+        owner, group = wish.owner, wish.group
+        if before is not None and before.type is wish.type:
+            kept = before.mode if before.content == wish.content else before.mode & 0o1777
+            mode = kept if wish.type is FileType.REGULAR else before.mode
+            owner, group = owner or before.owner, group or before.group
+        if wish.mode is not None and wish.type is not FileType.SYMLINK:
+            mode = wish.mode
+        state = self._new(wish.type, mode, owner, group)
+        if wish.type is FileType.REGULAR:
+            too_large = len(wish.content) > MAX_CONTENT
+            return state._replace(content=None if too_large else wish.content)
+        return state._replace(target=wish.target)
+
+    def _make_folder(self, path: str) -> None:
+        known = self._entries.get(path)
+        if known is None:
+            self._make_folder(path.rpartition("/")[0])
+            self._entries[path] = self._new(FileType.DIRECTORY, 0o755, None, None)
+        elif known.type is not FileType.DIRECTORY:
+            raise WrongState(f"{path} is no folder", next_step="remove what is in the way")
+
+    def _check_empty(self, path: str) -> None:
+        if any(other.startswith(f"{path}/") for other in self._entries):
+            raise WrongState(f"folder {path} is not empty", next_step="empty it by hand")
+
+    def _tell(self, path: str) -> None:
+        if self._emit is not None and path in self._held:
+            self._emit((path,))
