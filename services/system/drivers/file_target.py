@@ -11,6 +11,7 @@ from contextlib import suppress
 from hashlib import blake2b
 
 from common.errors import Conflict, WrongState
+from common.failpoints import hit
 from services.system.drivers.root import sync_folder
 from services.system.models import DEFAULT_MODE, MAX_CONTENT, FileType, FileWish
 
@@ -85,6 +86,7 @@ class Target:
             self._put_in_place()
         else:
             self._make_file(wish, uid, gid)
+        hit("file.after_rename")
         sync_folder(self._folder)
         noun = wish.type.value
         if before is None:
@@ -109,6 +111,7 @@ class Target:
                 rest = rest[os.write(descriptor, rest) :]
             _change(descriptor, os.fstat(descriptor), mode, uid, gid)
             os.fsync(descriptor)
+            hit("file.before_rename")
             self._put_in_place()
         except Exception:
             with suppress(FileNotFoundError):

@@ -70,6 +70,8 @@ class PathHints:
         # Folders that got no watch because the kernel's limit was reached.
         self._starved: set[_Folder] = set()
         self._inotify = Inotify()
+        self._closing = False
+        self._rootless = ""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="file-hints", daemon=True)
         self._thread.start()
@@ -93,6 +95,8 @@ class PathHints:
                 self._rearm(self._top)
             else:
                 self._arm_all(fresh)
+            if self._patience() is not None:
+                os.eventfd_write(self._wake, 1)
 
     def drop(self, keys: Sequence[str]) -> None:
         """Changes of these paths are of no interest any more."""
@@ -111,6 +115,7 @@ class PathHints:
 
     def close(self) -> None:
         """Ends the thread and all watches."""
+        self._closing = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
         self._inotify.close()
@@ -132,8 +137,12 @@ class PathHints:
             with folders(self._root_path) as opened:
                 for folder in nodes:
                     self._arm(folder, opened)
-        except HostUnavailable:
-            log.warning("the root is gone; waiting for it", root=str(self._root_path))
+        except HostUnavailable as error:
+            if self._rootless != error.message:
+                log.warning("no hints about files until the root is back", cause=error.message)
+            self._rootless = error.message
+        else:
+            self._rootless = ""
 
     def _arm(self, folder: _Folder, opened: Folders) -> None:
         """Watches the folder if it exists. The one above is watched already, and tells when it comes."""
@@ -188,6 +197,8 @@ class PathHints:
         while True:
             ready = [descriptor for descriptor, _ in poll.poll(self._patience())]
             if self._wake in ready:
+                os.eventfd_read(self._wake)
+            if self._closing:
                 return
             with self._lock:
                 changed = self._sort(self._inotify.read()) if ready else self._retry()
@@ -198,7 +209,7 @@ class PathHints:
 
     def _patience(self) -> int | None:
         """Milliseconds after which to look without an event; None: never."""
-        if self._top.watch is None and self._top.below:
+        if self._top.watch is None and (self._top.below or self._top.keys):
             return _ROOT_RETRY
         return _STARVED_RETRY if self._starved else None
 

@@ -18,6 +18,8 @@ File = file_pb2.File
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # The kernel's own; they are no files to be replaced.
 _KERNEL = {"/proc": "Sysctl", "/sys": "the hardware service's kinds", "/dev": "udev rules"}
+# The one above it means "unchanged" to chown(2).
+_LARGEST_ID = 2**32 - 2
 # Looked up once, as a pass asks thousands of times.
 _REGULAR = FileType.REGULAR
 
@@ -52,9 +54,11 @@ class FileKind:
             spec.content = plain
             spec.ClearField("data")
         if spec.HasField("owner"):
-            spec.owner = self._driver.owner_name(spec.owner)
+            found += _wrong_id("owner", spec.owner)
+            spec.owner = self._driver.owner_name(_plain_id(spec.owner))
         if spec.HasField("group"):
-            spec.group = self._driver.group_name(spec.group)
+            found += _wrong_id("group", spec.group)
+            spec.group = self._driver.group_name(_plain_id(spec.group))
         return found
 
     def detect(self, keys: Sequence[str]) -> Mapping[str, Detected[File] | ControlError | None]:
@@ -123,6 +127,16 @@ def _wrong_path(path: str) -> list[str]:
     if (better := _KERNEL.get(f"/{parts[0]}")) is not None:
         found.append(f"lies in /{parts[0]}, which belongs to the kernel: use {better}")
     return found
+
+
+def _plain_id(account: str) -> str:
+    return str(int(account)) if account.isdecimal() else account
+
+
+def _wrong_id(field: str, account: str) -> list[Violation]:
+    if account.isdecimal() and int(account) > _LARGEST_ID:
+        return [Violation(field, f"must be at most {_LARGEST_ID}")]
+    return []
 
 
 def _as_text(data: bytes) -> str | None:
