@@ -54,7 +54,7 @@ def run(settings: ServeSettings) -> int:
         finally:
             end_tracing()
     except ControlError as error:
-        print(f"ncc serve: {error}", file=sys.stderr)
+        sys.stderr.write(f"ncc serve: {error}\n")
         return 1
     return 0
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from nixcc.manager.v1 import manager_pb2_grpc
 
 from common.errors import HostUnavailable, WrongState
 from common.manager import Context, Factory
 from common.manager_server import ManagerServicer
 from common.rpc import CallMetrics, bind, new_server
 from common.settings import checked_socket, service_environment
+from nixcc.manager.v1 import manager_pb2_grpc
 
 if TYPE_CHECKING:
     import grpc.aio

@@ -13,9 +13,6 @@ import structlog
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError, Message
-from nixcc.manager.v1 import manager_pb2 as pb
-from nixcc.manager.v1 import manager_pb2_grpc
-from nixcc.resource.v1 import options_pb2, resource_pb2
 
 from common import spec as specs
 from common.errors import ControlError, InvalidRequest, NotFound, Unsupported, to_status
@@ -31,6 +28,9 @@ from common.manager import (
     Service,
     Watchable,
 )
+from nixcc.manager.v1 import manager_pb2 as pb
+from nixcc.manager.v1 import manager_pb2_grpc
+from nixcc.resource.v1 import options_pb2, resource_pb2
 
 log = structlog.get_logger()
 
@@ -189,7 +189,7 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
         return validation
 
     def _detect(self, name: str, kind: Kind[Any], keys: Sequence[str]) -> pb.DetectResponse:
-        found: Mapping[str, Detected[Any] | None | ControlError]
+        found: Mapping[str, Detected[Any] | ControlError | None]
         if reason := self._why_unsupported(name, kind):
             unsupported = Unsupported(f"{name}: {reason}")
             found = dict.fromkeys(keys, unsupported)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
+
+from common.errors import Conflict, HostUnavailable, InvalidRequest, Violation, WrongState
 from nixcc.manager.v1 import manager_pb2
 from nixcc.resource.v1 import resource_pb2
 from nixcc.state.v1 import state_pb2 as pb
-
-from common.errors import Conflict, HostUnavailable, InvalidRequest, Violation, WrongState
 from reconciler import pathset
 from reconciler.catalog import Catalog, KindInfo
 from reconciler.conditions import timestamp

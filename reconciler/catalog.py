@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
-from nixcc.manager.v1 import manager_pb2 as pb
 
 from common.errors import HostUnavailable, InvalidRequest, NotFound, Violation
+from nixcc.manager.v1 import manager_pb2 as pb
 from reconciler.link import ServiceLink
 
 _PREFIX = "type.googleapis.com/"

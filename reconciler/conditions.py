@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from nixcc.resource.v1 import resource_pb2 as pb
 
 TRUE = pb.CONDITION_STATUS_TRUE

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable
 
 import structlog
-from reconciler.queue import Priority, WorkQueue
 
 from common.errors import ControlError
 from common.telemetry import Histogram, Sample
 from reconciler.catalog import Catalog
 from reconciler.link import ServiceLink
 from reconciler.outcome import After, Done, Outcome, Retry, failed
+from reconciler.queue import Priority, WorkQueue
 from reconciler.reconcile import Reconciler
 from reconciler.resources import Entry, Ref, Resources
 
@@ -131,9 +131,7 @@ class Controller:
         label = _LABELS.get(type(outcome).__name__, "success")
         self._results[label] = self._results.get(label, 0) + 1
         if isinstance(outcome, Retry):
-            if outcome.delay:
-                self.queue.add_after(ref, outcome.delay)
-            self.queue.retry(ref)
+            self.queue.retry(ref, at_least=outcome.delay)
         elif isinstance(outcome, After):
             self.queue.forget(ref)
             self.queue.add_after(ref, outcome.seconds)

@@ -7,14 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from google.longrunning import operations_pb2_grpc
-from nixcc.reconciler.v1 import reconciler_pb2_grpc
-from nixcc.state.v1 import state_pb2_grpc
-from reconciler.store import open_store
 
 from common.host import GRACE, add_health_and_reflection, owned
 from common.rpc import CallMetrics, bind, new_server
 from common.settings import ServeSettings, checked_socket
 from common.telemetry import Source
+from nixcc.reconciler.v1 import reconciler_pb2_grpc
+from nixcc.state.v1 import state_pb2_grpc
 from reconciler.catalog import Catalog
 from reconciler.engine import Engine
 from reconciler.events import EventLog
@@ -23,6 +22,7 @@ from reconciler.proxy import Forwarder
 from reconciler.reconciler_service import ReconcilerServicer
 from reconciler.resources import Resources
 from reconciler.state_service import StateServicer
+from reconciler.store import open_store
 
 log = structlog.get_logger()
 

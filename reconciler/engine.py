@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from nixcc.manager.v1 import manager_pb2
-from nixcc.resource.v1 import resource_pb2
-from reconciler.queue import Priority
 
 from common.errors import ControlError
 from common.settings import ServeSettings
 from common.telemetry import Sample
+from nixcc.manager.v1 import manager_pb2
+from nixcc.resource.v1 import resource_pb2
 from reconciler.catalog import Catalog, KindInfo
 from reconciler.conditions import is_ready
 from reconciler.controller import Controller
@@ -23,6 +22,7 @@ from reconciler.events import EventLog
 from reconciler.link import ServiceLink
 from reconciler.observation import observe
 from reconciler.outcome import Blocked, Done, Outcome, failed
+from reconciler.queue import Priority
 from reconciler.reconcile import Reconciler
 from reconciler.resources import Entry, Ref, Resources
 
@@ -221,9 +221,9 @@ class Engine:
                 controller.queue.add(entry.ref, Priority.RESYNC)
             return
         for key in keys:
-            entry = self.resources.by_key(kind, key)
-            if entry is not None:
-                controller.hint(entry)
+            hinted = self.resources.by_key(kind, key)
+            if hinted is not None:
+                controller.hint(hinted)
 
     def _committed(self, ref: Ref, old: resource_pb2.Resource | None, entry: Entry | None) -> None:
         """Queues what a commit concerns: the resource itself for a new spec, its dependants for a new readiness."""

@@ -7,12 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
-from nixcc.reconciler.v1 import reconciler_pb2 as pb
-from reconciler.store import Store
 
 from common.errors import ControlError
+from nixcc.reconciler.v1 import reconciler_pb2 as pb
 from reconciler.conditions import timestamp
 from reconciler.resources import Ref
+from reconciler.store import Store
 
 log = structlog.get_logger()
 

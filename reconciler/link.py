@@ -9,11 +9,11 @@ from typing import Any, TypeVar, cast
 
 import grpc.aio
 import structlog
-from nixcc.manager.v1 import manager_pb2 as pb
-from nixcc.manager.v1 import manager_pb2_grpc
 
 from common import rpc
 from common.errors import ControlError, HostUnavailable, from_rpc_error
+from nixcc.manager.v1 import manager_pb2 as pb
+from nixcc.manager.v1 import manager_pb2_grpc
 
 log = structlog.get_logger()
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
-from nixcc.manager.v1 import manager_pb2 as pb
-from nixcc.resource.v1 import options_pb2, resource_pb2
 
 from common.errors import ControlError, from_status
+from nixcc.manager.v1 import manager_pb2 as pb
+from nixcc.resource.v1 import options_pb2, resource_pb2
 from reconciler.catalog import KindInfo
 from reconciler.diff import FieldDiff, diff
 from reconciler.resources import Entry

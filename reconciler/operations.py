@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from google.longrunning import operations_pb2_grpc
 from google.longrunning import operations_pb2 as lro
+from google.longrunning import operations_pb2_grpc
 from google.protobuf import any_pb2, empty_pb2
 from google.protobuf.message import Message
-from nixcc.reconciler.v1 import reconciler_pb2 as pb
-from nixcc.resource.v1 import resource_pb2
-from reconciler.store import Store
 
 from common.errors import Cancelled, Conflict, ControlError, InvalidRequest, NotFound, WrongState, to_status
+from nixcc.reconciler.v1 import reconciler_pb2 as pb
+from nixcc.resource.v1 import resource_pb2
 from reconciler.conditions import timestamp
+from reconciler.store import Store
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ Report = Callable[[resource_pb2.Progress], None]
 Work = Callable[[Report], Awaitable[Message]]
 
 
-class Operations(operations_pb2_grpc.OperationsServicer):
+class Operations(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]  # untyped package
     """google.longrunning.Operations on the public socket, and what starts operations inside the daemon."""
 
     def __init__(self, store: Store) -> None:

@@ -42,7 +42,7 @@ _RUNNING = -1
 _NONE = len(Priority)
 
 
-class ShutDown(Exception):  # noqa: N818 - no error: the way a queue ends
+class ShutDown(Exception):
     """The queue is shut down and empty."""
 
 

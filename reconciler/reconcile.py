@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
-from nixcc.manager.v1 import manager_pb2 as pb
-from nixcc.resource.v1 import resource_pb2
 from opentelemetry.context import Context
-from reconciler.flapping import FlapDetector
 
 from common import failpoints
 from common.errors import Conflict, ControlError, HostUnavailable
 from common.telemetry import tracer
+from nixcc.manager.v1 import manager_pb2 as pb
+from nixcc.resource.v1 import resource_pb2
 from reconciler.catalog import KindInfo
 from reconciler.conditions import (
     FALSE,
@@ -31,6 +30,7 @@ from reconciler.conditions import (
     timestamp,
 )
 from reconciler.events import EventLog
+from reconciler.flapping import FlapDetector
 from reconciler.observation import Observation, changes, held_back, observe, suspended_for
 from reconciler.outcome import After, Blocked, Done, Outcome, Retry, Terminal
 from reconciler.resources import Entry, Ref, Resources
@@ -179,7 +179,7 @@ class Reconciler:
                 IN_SYNC: drift,
                 STALLED: Aspect(TRUE, "Flapping", message),
             }
-            return aspects, Retry(ControlError(message))
+            return aspects, After(self._flapping.delay(entry.ref))
         return _Step(entry, seen.action, seen, heal)
 
     def _unreadable(self, entry: Entry, error: ControlError) -> tuple[dict[str, Aspect], Outcome]:

@@ -8,13 +8,13 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from common import rpc
+from common.errors import Conflict, ControlError, InvalidRequest, NotFound, Violation, from_rpc_error
 from nixcc.manager.v1 import manager_pb2
 from nixcc.reconciler.v1 import reconciler_pb2 as pb
 from nixcc.reconciler.v1 import reconciler_pb2_grpc
 from nixcc.resource.v1 import resource_pb2
-
-from common import rpc
-from common.errors import Conflict, ControlError, InvalidRequest, NotFound, Violation, from_rpc_error
 from reconciler.catalog import Catalog
 from reconciler.conditions import READY, find
 from reconciler.engine import Engine
@@ -232,9 +232,8 @@ def _streamed(channel: grpc.aio.Channel, method: str, request: bytes, response: 
 
     async def work(report: Report) -> Message:
         last: Any = response()
-        call: Any = channel.unary_stream(method, response_deserializer=response.FromString)(
-            request, metadata=rpc.METADATA
-        )
+        start: Any = channel.unary_stream(method, response_deserializer=response.FromString)
+        call = start(request, metadata=rpc.METADATA)
         try:
             async for last in call:
                 if reports and last.HasField("progress"):
@@ -243,6 +242,7 @@ def _streamed(channel: grpc.aio.Channel, method: str, request: bytes, response: 
             raise from_rpc_error(error) from error
         finally:
             call.cancel()
-        return last
+        result: Message = last
+        return result
 
     return work

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
-from nixcc.resource.v1 import resource_pb2
-from reconciler.store import Put, Record, Remove, Store
 
 from common.errors import Conflict, NotFound
 from common.spec import references
+from nixcc.resource.v1 import resource_pb2
 from reconciler.catalog import Catalog
 from reconciler.graph import DependencyGraph
+from reconciler.store import Put, Record, Remove, Store
 
 Ref = tuple[str, str]
 

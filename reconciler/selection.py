@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nixcc.reconciler.v1 import reconciler_pb2
-from reconciler.store import Selector
-
 from common.errors import InvalidRequest, Violation
+from nixcc.reconciler.v1 import reconciler_pb2
 from reconciler.catalog import Catalog
 from reconciler.resources import Entry, Resources
+from reconciler.store import Selector
 
 
 def kind_name(catalog: Catalog, resources: Resources, word: str) -> str:

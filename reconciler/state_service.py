@@ -8,21 +8,21 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from nixcc.resource.v1 import resource_pb2
-from nixcc.state.v1 import state_pb2 as pb
-from nixcc.state.v1 import state_pb2_grpc
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from reconciler.store import EventType, Record, Remove, Selector
 
 from common import failpoints
 from common.errors import Conflict, InvalidRequest, NotFound, Unsupported, Violation
+from nixcc.resource.v1 import resource_pb2
+from nixcc.state.v1 import state_pb2 as pb
+from nixcc.state.v1 import state_pb2_grpc
 from reconciler.admission import Admission, Admitted
 from reconciler.conditions import timestamp
 from reconciler.engine import Engine
 from reconciler.observation import Observation, changes, observe
 from reconciler.resources import Entry
 from reconciler.selection import kind_name
+from reconciler.store import EventType, Record, Remove, Selector
 
 _PAGE = 1_000
 _LARGEST_PAGE = 10_000

@@ -12,14 +12,14 @@ from typing import Any
 
 import grpc.aio
 from google.longrunning import operations_pb2_grpc
-from nixcc.reconciler.v1 import reconciler_pb2, reconciler_pb2_grpc
-from nixcc.resource.v1 import resource_pb2
-from nixcc.state.v1 import state_pb2, state_pb2_grpc
 
 from common.host import serve_service
 from common.manager import Factory
 from common.rpc import METADATA, aio_channel
 from common.settings import ServeSettings
+from nixcc.reconciler.v1 import reconciler_pb2, reconciler_pb2_grpc
+from nixcc.resource.v1 import resource_pb2
+from nixcc.state.v1 import state_pb2, state_pb2_grpc
 from reconciler.daemon import create
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from nixcc.resource.v1 import options_pb2
 
 from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Context, Detected, Detection, Emit, Report, Service
+from nixcc.resource.v1 import options_pb2
 
 Field = descriptor_pb2.FieldDescriptorProto
 
