@@ -104,6 +104,7 @@ def sample_file(**box_rules: Any) -> descriptor_pb2.FileDescriptorProto:
     add_field(box, "root", ".Disk", oneof=0)
     add_field(box, "pin", "int32", sensitive=True, maximum=9999)
     add_field(box, "secrets", "map string", sensitive=True)
+    add_field(box, "notes", "map string", multiline=True)
     add_field(box, "extra", "string", **box_rules)
     optional_scalars(disk)
     optional_scalars(box)
@@ -283,6 +284,18 @@ def test_patterns_match_the_whole_text(sample: dict[str, type]) -> None:
     assert found(box(sample, labels={"a": "ANY VALUE"})) == {}
 
 
+def test_patterns_know_ascii_classes_only_as_re2_does() -> None:
+    sample = classes(sample_file(pattern=r"\d+"), extension_known=True)
+    assert found(box(sample, extra="42")) == {}
+    assert set(found(box(sample, extra="٤٢"))) == {"extra"}
+
+
+def test_keys_of_a_keyed_list_tell_its_elements_apart(sample: dict[str, type]) -> None:
+    message = box(sample, disks=[{"target": "a"}, {"target": "b"}, {"target": "a"}, {"target": "a"}])
+    repeats = "repeats that of disks[0]: it must tell the elements apart"
+    assert found(message) == {"disks[2].target": repeats, "disks[3].target": repeats}
+
+
 def test_lengths(sample: dict[str, type]) -> None:
     assert found(box(sample, path="/" + "ü" * 10)) == {"path": "is 21 bytes long, at most 20 are allowed"}
     assert found(box(sample, path="/" + "ü" * 9 + "a")) == {}
@@ -328,6 +341,8 @@ def test_control_characters_are_refused_everywhere(sample: dict[str, type], char
 def test_line_breaks_and_tabs_need_multiline(sample: dict[str, type]) -> None:
     assert found(box(sample, text="a\n\tb", content="\n")) == {}
     assert set(found(box(sample, extra="a\nb", disks=[{"target": "a\tb"}]))) == {"extra", "disks[0].target"}
+    assert found(box(sample, notes={"a": "x\ny"})) == {}
+    assert set(found(box(sample, notes={"a\n": "x"}))) == {'notes["a\\n"]'}
 
 
 def test_unknown_enum_values_and_unknown_fields_are_told(sample: dict[str, type]) -> None:
