@@ -6,132 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf import descriptor_pb2
 
 from common import spec
 from common.errors import InvalidRequest, Violation
 from nixcc.resource.v1 import options_pb2
-
-TYPES = {
-    "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
-    "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
-    "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
-    "int32": descriptor_pb2.FieldDescriptorProto.TYPE_INT32,
-    "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
-    "uint64": descriptor_pb2.FieldDescriptorProto.TYPE_UINT64,
-    "double": descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE,
-}
-REPEATED = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
-
-
-def add_field(
-    message: descriptor_pb2.DescriptorProto, name: str, kind: str, oneof: int | None = None, **rules: Any
-) -> None:
-    """`kind`: a scalar, `.Message`, `enum Name`, `list X`, `map X` (string keys)."""
-    field = message.field.add(name=name, number=len(message.field) + 1)
-    shape, _, inner = kind.partition(" ")
-    if shape == "map":
-        entry = message.nested_type.add(name=name.title().replace("_", "") + "Entry")
-        entry.options.map_entry = True
-        entry.field.add(name="key", number=1, type=TYPES["string"], label=1)
-        set_type(entry.field.add(name="value", number=2, label=1), inner)
-        field.type, field.label = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, REPEATED
-        field.type_name = f".sample.{message.name}.{entry.name}"
-    elif shape == "list":
-        field.label = REPEATED
-        set_type(field, inner)
-    else:
-        field.label = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
-        set_type(field, kind)
-        if oneof is not None:
-            field.oneof_index = oneof
-    if rules:
-        field.options.Extensions[options_pb2.rules].CopyFrom(options_pb2.FieldRules(**rules))
-
-
-def set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
-    if kind.startswith("."):
-        field.type, field.type_name = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, f".sample{kind}"
-    elif kind.startswith("enum "):
-        field.type = descriptor_pb2.FieldDescriptorProto.TYPE_ENUM
-        field.type_name = f".sample.{kind.removeprefix('enum ')}"
-    else:
-        field.type = TYPES[kind]
-
-
-def optional_scalars(message: descriptor_pb2.DescriptorProto) -> None:
-    """Give every singular scalar presence, as `optional` in a proto does."""
-    for field in message.field:
-        if field.label != REPEATED and not field.HasField("oneof_index"):
-            field.proto3_optional = True
-            field.oneof_index = len(message.oneof_decl)
-            message.oneof_decl.add(name=f"_{field.name}")
-
-
-def sample_file(**box_rules: Any) -> descriptor_pb2.FileDescriptorProto:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="sample.proto", package="sample", syntax="proto3", dependency=["nixcc/resource/v1/options.proto"]
-    )
-    mode = file.enum_type.add(name="Mode")
-    mode.value.add(name="MODE_UNSPECIFIED", number=0)
-    mode.value.add(name="MODE_FAST", number=1)
-
-    disk = file.message_type.add(name="Disk")
-    add_field(disk, "target", "string", required=True)
-    add_field(disk, "size", "int64", unit=options_pb2.UNIT_BYTES, minimum=1024)
-    add_field(disk, "bus", "string", default_json='"virtio"')
-    add_field(disk, "volume", "string", reference="StorageVolume")
-    add_field(disk, "passphrase", "string", sensitive=True, max_length=8, pattern="[a-z]+")
-    add_field(disk, "nested", "list .Disk")
-
-    box = file.message_type.add(name="Box")
-    box.oneof_decl.add(name="source")
-    add_field(box, "path", "string", required=True, pattern="/.*", max_length=20)
-    add_field(box, "mode", "int32", unit=options_pb2.UNIT_FILE_MODE, default_json="420")
-    add_field(box, "count", "int64", minimum=-2, maximum=5)
-    add_field(box, "big", "uint64")
-    add_field(box, "ratio", "double", minimum=0, maximum=1)
-    add_field(box, "fast", "enum Mode", required=True, default_json='"MODE_FAST"')
-    add_field(box, "text", "string", multiline=True)
-    add_field(box, "names", "list string", list=options_pb2.LIST_RULE_SET, max_length=2, pattern="[a-z]+")
-    add_field(box, "labels", "map string", pattern="[a-z]+")
-    add_field(box, "networks", "list string", reference="VirtualNetwork")
-    add_field(box, "disks", "list .Disk", list=options_pb2.LIST_RULE_KEYED, list_key="target")
-    add_field(box, "slots", "map .Disk", max_length=1)
-    add_field(box, "keys", "list bytes", sensitive=True)
-    add_field(box, "content", "string", oneof=0, multiline=True)
-    add_field(box, "link", "string", oneof=0)
-    add_field(box, "root", ".Disk", oneof=0)
-    add_field(box, "pin", "int32", sensitive=True, maximum=9999)
-    add_field(box, "secrets", "map string", sensitive=True)
-    add_field(box, "notes", "map string", multiline=True)
-    add_field(box, "extra", "string", **box_rules)
-    optional_scalars(disk)
-    optional_scalars(box)
-    kind = options_pb2.KindOptions(identity_field="path", plural="boxes")
-    box.options.Extensions[options_pb2.kind].CopyFrom(kind)
-
-    bag = file.message_type.add(name="Bag")
-    add_field(bag, "path", "string")
-    bag.options.Extensions[options_pb2.kind].CopyFrom(options_pb2.KindOptions(identity_field="path"))
-    optional_scalars(bag)
-    loose = file.message_type.add(name="Loose")
-    add_field(loose, "path", "string")
-    return file
-
-
-def classes(file: descriptor_pb2.FileDescriptorProto, *, extension_known: bool) -> dict[str, type]:
-    """Message classes in a new pool, with or without options.proto."""
-    pool = descriptor_pool.DescriptorPool()
-    described = descriptor_pb2.FileDescriptorProto.FromString(file.SerializeToString())
-    if extension_known:
-        for dependency in (descriptor_pb2.DESCRIPTOR, options_pb2.DESCRIPTOR):
-            pool.AddSerializedFile(dependency.serialized_pb)
-    else:
-        del described.dependency[:]
-    pool.AddSerializedFile(described.SerializeToString())
-    names = [message.name for message in file.message_type]
-    return {n: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"sample.{n}")) for n in names}
+from spec_types import add_field, box, classes, sample_file
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["extension known", "extension unknown"])
@@ -139,45 +19,10 @@ def sample(request: pytest.FixtureRequest) -> dict[str, type]:
     return classes(sample_file(), extension_known=request.param)
 
 
-def box(sample: dict[str, type], /, **fields: Any) -> Any:
-    return json_format.ParseDict({"path": "/b", "fast": "MODE_FAST", **fields}, sample["Box"]())
-
-
 def found(message: Any) -> dict[str, str]:
     violations = spec.violations(message)
     assert len({v.field for v in violations}) == len(violations)
     return {v.field: v.description for v in violations}
-
-
-def test_schema_is_compiled_once_and_reads_the_options(sample: dict[str, type]) -> None:
-    compiled = spec.SpecType.of(sample["Box"].DESCRIPTOR)
-    assert compiled is spec.SpecType.of(sample["Box"].DESCRIPTOR)
-    assert compiled.is_kind
-    assert compiled.kind.plural == "boxes"
-    assert not spec.SpecType.of(sample["Disk"].DESCRIPTOR).is_kind
-    disks = compiled.by_name["disks"]
-    assert (disks.shape, disks.value) == (spec.Shape.LIST, spec.Value.MESSAGE)
-    assert (disks.list_rule, disks.rules.list_key) == (options_pb2.LIST_RULE_KEYED, "target")
-    assert compiled.by_name["networks"].list_rule == options_pb2.LIST_RULE_ORDERED
-    assert compiled.by_name["labels"].shape is spec.Shape.MAP
-    assert compiled.by_name["mode"].unit == options_pb2.UNIT_FILE_MODE
-    assert compiled.by_name["mode"].default_json == 420
-    assert compiled.by_name["count"].default_json is None
-    assert compiled.by_name["fast"].enum_names == ("MODE_UNSPECIFIED", "MODE_FAST")
-    assert [compiled.by_name[n].oneof for n in ("content", "link", "root", "path")] == ["source"] * 3 + [""]
-
-
-def test_resolve_finds_fields_with_and_without_elements(sample: dict[str, type]) -> None:
-    compiled = spec.SpecType.of(sample["Box"].DESCRIPTOR)
-    assert compiled.resolve("disks.size").name == "size"
-    assert compiled.resolve("disks[vda].nested[*].bus").name == "bus"
-    assert compiled.resolve("labels[a]").name == "labels"
-    with pytest.raises(ValueError, match="Disk has no field 'sise'; it has bus, nested"):
-        compiled.resolve("disks[vda].sise")
-    with pytest.raises(ValueError, match="path has no fields"):
-        compiled.resolve("path.x")
-    with pytest.raises(ValueError, match="neither a list nor a map"):
-        compiled.resolve("path[0]")
 
 
 def test_defaults_fill_what_is_unset_at_every_depth(sample: dict[str, type]) -> None:
@@ -428,28 +273,3 @@ def test_a_sensitive_message_is_hidden_whole() -> None:
     )
     assert (shown.root.target, shown.root.nested[0].bus) == (spec.MASK, spec.MASK)
     assert not shown.root.HasField("size")
-
-
-@pytest.mark.parametrize(
-    ("rules", "why"),
-    [
-        ({"pattern": "("}, "can't be read"),
-        ({"pattern": "(?=a)a"}, "not common to RE2"),
-        ({"default_json": "{"}, "the default"),
-        ({"default_json": "3"}, "the default"),
-        ({"list": options_pb2.LIST_RULE_SET}, "a list rule needs a list"),
-        ({"list_key": "x"}, "KEYED and list_key"),
-        ({"unit": options_pb2.UNIT_BYTES}, "a unit needs integers"),
-    ],
-)
-def test_contradicting_options_are_refused_when_compiled(rules: dict[str, Any], why: str) -> None:
-    sample = classes(sample_file(**rules), extension_known=False)
-    with pytest.raises(ValueError, match=why) as caught:
-        spec.SpecType.of(sample["Box"].DESCRIPTOR)
-    assert "sample.Box.extra" in str(caught.value)
-
-
-def test_the_generated_contracts_compile_too() -> None:
-    compiled = spec.SpecType.of(options_pb2.FieldRules.DESCRIPTOR)
-    assert compiled.by_name["minimum"].presence
-    assert not compiled.by_name["required"].presence
