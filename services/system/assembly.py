@@ -2,22 +2,76 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from common.manager import Context, Service
+from nixcc.system.v1 import system_pb2_grpc
+from services.system.drivers.base import SystemdDriver
 from services.system.drivers.linux_files import LinuxFileDriver
+from services.system.drivers.linux_host import LinuxHostDriver
+from services.system.drivers.linux_identity import LinuxIdentityDriver
+from services.system.drivers.no_systemd import NoSystemd
+from services.system.drivers.proc_sysctl import NIXOS_RECORD, RECORD, ProcSysctlDriver
 from services.system.kinds.file import FileKind
+from services.system.kinds.host_identity import HostIdentityKind
+from services.system.kinds.sysctl import SysctlKind
+from services.system.kinds.systemd_unit import SystemdUnitKind
+from services.system.rpc import NAME, SystemServicer
+
+_RUNS_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 
 
 def assemble(context: Context) -> Service:
-    """All kinds; those that this host or a confined root can't have say so themselves."""
+    """All kinds; those that this host or a confined root can't have say so themselves.
+
+    Settings: `bus`, the address of the D-Bus bus that systemd is on.
+    """
+    root = context.root
     if context.confined:
-        context.root.mkdir(parents=True, exist_ok=True)
-    files = LinuxFileDriver(context.root)
+        root.mkdir(parents=True, exist_ok=True)
+    nixos = (root / "etc/NIXOS").exists()
+    systemd, why_no_systemd = _systemd(context, nixos)
+    confined = f"everything is confined to {root}, and the kernel is not; run with --root /"
+    kinds = (
+        FileKind(LinuxFileDriver(root)),
+        SysctlKind(
+            ProcSysctlDriver(LinuxFileDriver(root), record=NIXOS_RECORD if nixos else RECORD),
+            unsupported=confined if context.confined else "",
+        ),
+        SystemdUnitKind(systemd, lambda: why_no_systemd),
+        HostIdentityKind(LinuxIdentityDriver(LinuxFileDriver(root), live=not context.confined)),
+    )
+    host = LinuxHostDriver(root, systemd.failed)
+
+    def close() -> None:
+        for kind in kinds:
+            kind.close()
+
     return Service(
         name="system",
-        kinds=(FileKind(files),),
+        kinds=kinds,
         driver="linux",
-        register=lambda server: None,
-        rpc_services=(),
-        capabilities=("inotify",),
-        close=files.close,
+        register=lambda server: system_pb2_grpc.add_SystemServiceServicer_to_server(
+            SystemServicer(context, host), server
+        ),
+        rpc_services=(NAME,),
+        capabilities=("inotify", *(() if why_no_systemd else ("systemd",))),
+        close=close,
     )
+
+
+def _systemd(context: Context, nixos: bool) -> tuple[SystemdDriver, str]:
+    """The driver, and why units can't be had; empty: they can."""
+    why = ""
+    if context.confined:
+        why = f"everything is confined to {context.root}, and systemd is not; run with --root /"
+    elif not _RUNS_SYSTEMD.exists() and "bus" not in context.settings:
+        why = "systemd is not running here (there is no /run/systemd/system)"
+    if why:
+        return NoSystemd(why), why
+    # Its library is only loaded where there is a systemd to speak to.
+    from services.system.drivers.linux_systemd import FOLDER, NIXOS_FOLDER, LinuxSystemdDriver
+
+    folder = NIXOS_FOLDER if nixos else FOLDER
+    files = LinuxFileDriver(context.root)
+    return LinuxSystemdDriver(files, address=context.settings.get("bus"), folder=folder), ""

@@ -74,6 +74,20 @@ class LinuxFileDriver:
         except OSError as error:
             raise explain(error, path) from error
 
+    def list(self, path: str) -> Sequence[str]:
+        """See FileDriver."""
+        try:
+            with folders(self._root, use_openat2=self._use_openat2) as opened:
+                folder = os.open(".", _LIST, dir_fd=opened.open(path))
+                try:
+                    return sorted(os.listdir(folder))
+                finally:
+                    os.close(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise explain(error, path) from error
+
     def owner_name(self, owner: str) -> str:
         """See FileDriver."""
         return self._accounts.user(int(owner)) if _is_id(owner) else owner

@@ -58,6 +58,12 @@ class MemoryFileDriver:
         self._tell(path)
         return True
 
+    def list(self, path: str) -> Sequence[str]:
+        """See FileDriver."""
+        with self._lock:
+            below = [other.rpartition("/") for other in self._entries if other]
+            return sorted(name for folder, _, name in below if folder == path)
+
     def owner_name(self, owner: str) -> str:
         """See FileDriver."""
         names = {str(number): name for name, number in self._IDS.items()}
