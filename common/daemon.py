@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import structlog
 
@@ -57,6 +58,12 @@ def run(settings: ServeSettings) -> int:
         sys.stderr.write(f"ncc serve: {error}\n")
         return 1
     return 0
+
+
+def restore(folder: Path) -> Path:
+    """Puts the last copy of the store in its place; gives where the damaged one lies. Only while no daemon runs."""
+    restore_: Callable[[Path], Path] = EntryPoint("restore", "reconciler.store.files:restore", "").load()
+    return restore_(folder)
 
 
 def _chosen(settings: ServeSettings) -> tuple[str, ...]:

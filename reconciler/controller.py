@@ -50,8 +50,8 @@ class Controller:
         ]
 
     async def close(self) -> None:
-        """Lets running reconciles end, drops the rest."""
-        self.queue.shut_down()
+        """Lets running reconciles end; the rest is looked at after the next start."""
+        self.queue.shut_down(drop=True)
         await asyncio.wait(self._workers, timeout=5)
         for worker in self._workers:
             worker.cancel()

@@ -1,0 +1,77 @@
+"""source <(ncc completion bash)
+ncc completion zsh > ~/.zfunc/_ncc
+ncc completion fish > ~/.config/fish/completions/ncc.fish
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from cli.client import connect, socket_argument
+from common.errors import ControlError
+
+_BASH = """\
+_ncc() {
+    local IFS=$'\\n'
+    COMPREPLY=($(compgen -W "$(ncc completion words "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _ncc ncc
+"""
+_ZSH = """\
+#compdef ncc
+_ncc() {
+    local -a words_
+    words_=(${(f)"$(ncc completion words "${(@)words[2,CURRENT-1]}" 2>/dev/null)"})
+    (( $#words_ )) && compadd -a words_ || _files
+}
+compdef _ncc ncc
+"""
+_FISH = """\
+complete -c ncc -a '(ncc completion words (commandline -opc)[2..-1] 2>/dev/null)'
+"""
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+_TAKES_KIND = (
+    "get",
+    "describe",
+    "edit",
+    "delete",
+    "watch",
+    "events",
+    "suspend",
+    "resume",
+    "graph",
+    "reconcile",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=(*_SCRIPTS, "words"))
+    parser.add_argument("before", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    socket_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.shell in _SCRIPTS:
+        print(_SCRIPTS[args.shell], end="")
+        return 0
+    print("\n".join(words(args)))
+    return 0
+
+
+def words(args: argparse.Namespace) -> list[str]:
+    """What may come next after the words before the cursor; nothing where the daemon is down."""
+    from cli.main import COMMANDS
+
+    before = [word for word in args.before if not word.startswith("-")]
+    if not before:
+        return list(COMMANDS)
+    try:
+        if before[0] in (*_TAKES_KIND, "import", "explain") and len(before) == 1:
+            return sorted(connect(args).kinds.names())
+        if before[0] in _TAKES_KIND:
+            return [one.metadata.name for one in connect(args).listed(before[1])]
+        if before[0] == "vm" and len(before) > 1:
+            return [one.metadata.name for one in connect(args).listed("VirtualMachine")]
+    except ControlError:
+        return []
+    return []

@@ -1,0 +1,137 @@
+"""`ncc`: finds the command, imports only that, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+# One line a command: name, group and what it does. Its code is cli/commands/<name>.py (import is a keyword: import_).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "apply": ("Resources", "make the host be as the manifests say"),
+    "diff": ("Resources", "show what applying the manifests would change"),
+    "get": ("Resources", "list resources"),
+    "describe": ("Resources", "show one resource with its state and events"),
+    "edit": ("Resources", "change a resource in your editor"),
+    "delete": ("Resources", "remove resources, and what they stand for"),
+    "watch": ("Resources", "follow changes as they happen"),
+    "import": ("Resources", "write manifests of what the host has and nobody declared"),
+    "explain": ("Resources", "show the documentation of a kind and its fields"),
+    "reconcile": ("The loop", "look at everything now and put right what differs"),
+    "events": ("The loop", "show what the loop did"),
+    "suspend": ("The loop", "stop acting on resources; they are still observed"),
+    "resume": ("The loop", "act on them again"),
+    "graph": ("The loop", "show who needs whom"),
+    "operation": ("The loop", "list, await and cancel long actions"),
+    "system": ("The host", "facts, health, pending reboot"),
+    "hardware": ("The host", "scan the hardware, watch devices, recommend settings"),
+    "vm": ("The host", "machines: start, stop, console, snapshots, statistics"),
+    "serve": ("The daemon", "run the control center"),
+    "doctor": ("The daemon", "find out what is wrong with it"),
+    "completion": ("The daemon", "print the completion script of a shell"),
+    "version": ("The daemon", "print the version"),
+}
+
+# Exit codes, by the gRPC status of the error.
+_EXIT_CODES = {3: 2, 7: 4, 16: 4, 5: 5, 10: 6, 6: 6, 14: 7, 4: 8}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; gives the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "help"
+    if name in ("help", "-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if name == "--version":
+        name = "version"
+    if name not in COMMANDS:
+        return _unknown(name)
+    try:
+        return _run(name, arguments[1:])
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone: nothing more to say, and nothing more to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def console() -> None:
+    """The `ncc` script: as `main`, without the interpreter's slow way out."""
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 141
+    os._exit(code)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name != "serve":
+        from cli import lazy
+
+        lazy.install()
+    import argparse
+
+    module = importlib.import_module(f"cli.commands.{name}" + "_" * (name == "import"))
+    parser = argparse.ArgumentParser(
+        prog=f"ncc {name}",
+        description=COMMANDS[name][1].capitalize() + ".",
+        epilog=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.arguments(parser)
+    try:
+        parsed = parser.parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    from common.errors import ControlError
+
+    try:
+        return int(module.run(parsed))
+    except ControlError as error:
+        print(f"ncc {name}: {_told(error)}", file=sys.stderr)
+        return exit_code(error)
+
+
+def exit_code(error: object) -> int:
+    """The exit code for an error: 1 where it has none of its own."""
+    return _EXIT_CODES.get(int(getattr(error, "code", 0)), 1)
+
+
+def _told(error: object) -> str:
+    lines = [getattr(error, "message", str(error))]
+    lines += [
+        f"  {violation.field}: {violation.description}" for violation in getattr(error, "violations", ())
+    ]
+    if step := getattr(error, "next_step", ""):
+        lines.append(f"  → {step}")
+    return "\n".join(lines)
+
+
+def _unknown(name: str) -> int:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f"; did you mean {close[0]}?" if close else "; ncc help lists the commands"
+    print(f"ncc: there is no command {name!r}{hint}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    lines = ["ncc: keeps this host as its owner wrote it down", "", "usage: ncc COMMAND [OPTION]…"]
+    group = ""
+    for name, (of, text) in COMMANDS.items():
+        if of != group:
+            group = of
+            lines += ["", f"{group}:"]
+        lines.append(f"  {name:<11}{text}")
+    lines += ["", "`ncc COMMAND --help` tells more. The daemon is found at --socket or $NCC_SOCKET."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    console()
