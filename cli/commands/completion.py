@@ -13,7 +13,8 @@ from common.errors import ControlError
 _BASH = """\
 _ncc() {
     local IFS=$'\\n'
-    COMPREPLY=($(compgen -W "$(ncc completion words "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+    local words_="$(ncc completion words "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)"
+    COMPREPLY=($(compgen -W "$words_" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
 complete -o default -F _ncc ncc
 """

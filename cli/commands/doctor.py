@@ -1,4 +1,4 @@
-"""Checks what the control center needs, and says for each trouble the next step. Exit code 1 where something is wrong."""
+"""Checks what the control center needs; says the next step for each trouble. Exit code 1 where something is wrong."""
 
 from __future__ import annotations
 

@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _part(pb: Any, name: str) -> int:
+def _part(pb: Any, name: str) -> Any:
     from common.errors import InvalidRequest
 
     try:
-        return int(pb.Part.Value(f"PART_{name.upper().replace('-', '_')}"))
+        return pb.Part.Value(f"PART_{name.upper().replace('-', '_')}")
     except ValueError:
         known = ", ".join(key.removeprefix("PART_").lower() for key in pb.Part.keys()[1:])
         raise InvalidRequest(f"there is no part {name!r}", next_step=f"choose among {known}") from None

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _state(value: int) -> str:
+def _state(value: Any) -> str:
     from nixcc.vm.v1 import vm_service_pb2 as pb
 
     return str(pb.VmState.Name(value)).removeprefix("VM_STATE_").lower().replace("_", " ")
@@ -120,7 +120,7 @@ def _snapshot(client: Client, stub: Any, args: argparse.Namespace) -> int:
     from cli.presentation import spec_to_dict
     from nixcc.vm.v1 import vm_service_pb2 as pb
 
-    verb, name = (args.rest + ["", ""])[:2]
+    verb, name = [*args.rest, "", ""][:2]
     if verb in ("", "list"):
         found = client.call(stub.ListSnapshots, pb.ListSnapshotsRequest(vm=args.name)).snapshots
         if args.output != "table":
