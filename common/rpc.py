@@ -230,7 +230,7 @@ def new_server(metrics: CallMetrics, handlers: Iterable[grpc.GenericRpcHandler] 
         options=[
             *CHANNEL_OPTIONS,
             ("grpc.so_reuseport", 0),
-            # The reconciler pings every two seconds to notice a hung service.
+            # The reconciler pings every few seconds to notice a hung service.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
             ("grpc.http2.max_ping_strikes", 0),
         ],

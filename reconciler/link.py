@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 # A hung service (SIGSTOP) is noticed by unanswered HTTP/2 pings on the hint stream.
 _KEEPALIVE = [
-    ("grpc.keepalive_time_ms", 2_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
 ]
