@@ -21,6 +21,7 @@ NIXOS_FOLDER = "/run/systemd/system"
 _PREFIX, _SUFFIX = "nixcc-", ".conf"
 _ACTIVE = ("active", "reloading", "activating", "refreshing")
 _ENABLED = ("enabled", "enabled-runtime", "alias", "generated")
+_UNREAD = "# systemd has not read this yet\n"
 _JOB_SECONDS = 120.0
 # Signals of the manager that concern no unit by name: files or links changed.
 _ANY_UNIT = ("UnitFilesChanged", "Reloading")
@@ -38,6 +39,8 @@ class LinuxSystemdDriver:
 
     def read(self, units: Sequence[str]) -> Mapping[str, UnitState | ControlError]:
         """See SystemdDriver."""
+        if not units:
+            return {}
         drop_ins = {unit: self._drop_ins(unit) for unit in units}
         return self._bus.run(self._read(drop_ins))
 
@@ -118,7 +121,8 @@ class LinuxSystemdDriver:
         except WrongState:
             file_state = ""  # no file: made by a generator, a device, or not there at all
         if drop_ins and await self._stale(path, unit, drop_ins):
-            drop_ins = ()
+            # Like neither what is wanted nor nothing.
+            drop_ins = tuple((name, _UNREAD + content) for name, content in drop_ins)
         masked = load == "masked" or file_state.startswith("masked")
         return UnitState(
             found=load != "not-found" or masked,

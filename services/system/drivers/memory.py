@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from common.errors import ControlError, WrongState
 from common.manager import Emit
-from services.system.models import DEFAULT_MODE, MAX_CONTENT, FileState, FileType, FileWish
+from services.system.models import (
+    DEFAULT_MODE,
+    MAX_CONTENT,
+    FileState,
+    FileType,
+    FileWish,
+    Identity,
+    SysctlState,
+    UnitState,
+    UnitWish,
+)
 
 
 class MemoryFileDriver:
@@ -126,3 +136,140 @@ class MemoryFileDriver:
     def _tell(self, path: str) -> None:
         if self._emit is not None and path in self._held:
             self._emit((path,))
+
+
+class MemorySysctlDriver:
+    """SysctlDriver over a dictionary of what "the kernel" has; every value but the empty one is taken as it is."""
+
+    def __init__(self, kernel: dict[str, str]) -> None:
+        self.kernel = kernel
+        self._kept: dict[str, tuple[str, str]] = {}
+
+    def read(self, names: Sequence[str]) -> Mapping[str, SysctlState | ControlError | None]:
+        """See SysctlDriver."""
+        found: dict[str, SysctlState | ControlError | None] = {}
+        for name in names:
+            kept = self._kept.get(name)
+            found[name] = None if kept is None else SysctlState(self.kernel[name], kept[1], kept[1])
+        return found
+
+    def write(self, name: str, value: str) -> bool:
+        """See SysctlDriver."""
+        if name not in self.kernel:
+            raise WrongState(f"the kernel has no parameter {name}", next_step="check its name")
+        before, _ = self._kept.get(name, (self.kernel[name], ""))
+        if self._kept.get(name) == (before, value) and self.kernel[name] == value:
+            return False
+        self._kept[name] = (before, value)
+        self.kernel[name] = value
+        return True
+
+    def remove(self, name: str) -> bool:
+        """See SysctlDriver."""
+        kept = self._kept.pop(name, None)
+        if kept is None:
+            return False
+        if self.kernel[name] == kept[1]:
+            self.kernel[name] = kept[0]
+        return True
+
+    def live(self, names: Sequence[str]) -> Mapping[str, str]:
+        """See SysctlDriver."""
+        return {name: self.kernel[name] for name in names if name in self.kernel}
+
+
+class MemorySystemdDriver:
+    """SystemdDriver over a dictionary of the units that exist; `broken` ones fail to start."""
+
+    def __init__(self, units: Mapping[str, UnitState], broken: Sequence[str] = ()) -> None:
+        self._units, self._broken = dict(units), frozenset(broken)
+        self._held: set[str] = set()
+        self._emit: Emit | None = None
+
+    def read(self, units: Sequence[str]) -> Mapping[str, UnitState | ControlError]:
+        """See SystemdDriver."""
+        return {unit: self._units.get(unit, UnitState(found=False)) for unit in units}
+
+    def write(self, unit: str, wish: UnitWish, report: Callable[[str], None]) -> str:
+        """See SystemdDriver."""
+        before = self._units.get(unit, UnitState(found=False))
+        if not before.found and (wish.enabled or wish.active):
+            raise WrongState(f"systemd knows no unit {unit}", next_step="install what brings it")
+        after = before._replace(
+            found=before.found or bool(wish.masked),
+            enabled=before.enabled if wish.enabled is None else wish.enabled,
+            masked=before.masked if wish.masked is None else wish.masked,
+            drop_ins=tuple(sorted(wish.drop_ins)),
+        )
+        self._put(unit, after)
+        if wish.active is not None and wish.active != before.active:
+            report(f"{'starting' if wish.active else 'stopping'} {unit}")
+            if wish.active and unit in self._broken:
+                self._put(unit, after._replace(failure=f"{unit} failed"))
+                raise ControlError(
+                    f"StartUnit of {unit} ended with 'failed'", next_step=f"see `journalctl -u {unit}`"
+                )
+            after = after._replace(active=wish.active, failure="")
+            self._put(unit, after)
+        return "" if after == before else f"{unit}: changed"
+
+    def failed(self) -> Sequence[str]:
+        """See SystemdDriver."""
+        return sorted(unit for unit, state in self._units.items() if state.failure)
+
+    def watch(self, emit: Emit) -> None:
+        """See SystemdDriver."""
+        self._emit = emit
+
+    def hold(self, keys: Sequence[str]) -> None:
+        """See SystemdDriver."""
+        self._held.update(keys)
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """See SystemdDriver."""
+        self._held.difference_update(keys)
+
+    def close(self) -> None:
+        """See SystemdDriver."""
+        self._emit = None
+
+    def _put(self, unit: str, state: UnitState) -> None:
+        if self._units.get(unit, UnitState(found=False)) == state:
+            return
+        self._units[unit] = state
+        if self._emit is not None and unit in self._held:
+            self._emit((unit,))
+
+
+class MemoryIdentityDriver:
+    """IdentityDriver over one value."""
+
+    def __init__(self, zones: Sequence[str]) -> None:
+        self._identity = Identity()
+        self._zones = frozenset(zones)
+        self._emit: Callable[[], None] | None = None
+
+    def read(self) -> Identity:
+        """See IdentityDriver."""
+        return self._identity
+
+    def write(self, wish: Identity) -> str:
+        """See IdentityDriver."""
+        if wish.time_zone is not None and wish.time_zone not in self._zones:
+            raise WrongState(f"there is no time zone {wish.time_zone}", next_step="check the name")
+        before = self._identity
+        after = Identity(*(old if new is None else new for old, new in zip(before, wish, strict=True)))
+        self._identity = after
+        if after == before:
+            return ""
+        if self._emit is not None:
+            self._emit()
+        return "changed"
+
+    def watch(self, emit: Callable[[], None]) -> None:
+        """See IdentityDriver."""
+        self._emit = emit
+
+    def close(self) -> None:
+        """See IdentityDriver."""
+        self._emit = None

@@ -70,6 +70,7 @@ class SystemdBus:
         self._connecting: asyncio.Lock | None = None
         self._jobs: dict[str, str] = {}
         self._job_ended: asyncio.Condition | None = None
+        self._ending = False
         self._keeper: asyncio.Task[None] | None = None
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float = _REPLY_SECONDS + 5) -> T:
@@ -135,13 +136,18 @@ class SystemdBus:
         loop.close()
 
     async def _end(self) -> None:
+        bus, self._bus = self._bus, None
+        if bus is not None and bus.connected:
+            # The keeper's wait for this ends by itself; cancelled, it would take the bus's own future with it.
+            self._ending = True
+            bus.disconnect()
+            with suppress(OSError, EOFError):
+                await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(0)
+            self._ending = False
         if self._keeper is not None:
             self._keeper.cancel()
             self._keeper = None
-        if self._bus is not None and self._bus.connected:
-            self._bus.disconnect()
-            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
-        self._bus = None
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._start:
@@ -176,7 +182,7 @@ class SystemdBus:
 
     async def _keep(self) -> None:
         lost = False
-        while True:
+        while not self._ending:
             bus = await self._tried()
             if bus is None:
                 lost = True

@@ -23,7 +23,7 @@ def file_options(name: str, spec: file_pb2.File) -> dict[str, JsonValue]:
         sort = "d"
     elif spec.HasField("symlink"):
         sort = "L+"
-        rule["argument"] = _line(spec.symlink)
+        rule["argument"] = _argument(spec.symlink)
     else:
         content = spec.data if spec.HasField("data") else spec.content.encode()
         # `~`: the argument is base64 (tmpfiles.d(5), since systemd 250).
@@ -32,7 +32,7 @@ def file_options(name: str, spec: file_pb2.File) -> dict[str, JsonValue]:
             rule["argument"] = base64.b64encode(content).decode()
     if spec.HasField("mode"):
         rule["mode"] = f"{spec.mode:04o}"
-    return {"systemd": {"tmpfiles": {"settings": {f"nixcc-{name}": {_line(spec.path): {sort: rule}}}}}}
+    return {"systemd": {"tmpfiles": {"settings": {f"nixcc-{name}": {_quoted(spec.path): {sort: rule}}}}}}
 
 
 def _etc_entry(spec: file_pb2.File) -> dict[str, JsonValue] | None:
@@ -59,7 +59,12 @@ def _account(name: str) -> str:
     return f"+{name}" if name.isdecimal() else name
 
 
-def _line(text: str) -> str:
-    """For a field of tmpfiles.d(5), quoted or not: C escapes, doubled percent signs."""
-    text = text.replace("\\", "\\\\").replace("%", "%%").replace("'", "\\x27").replace('"', "\\x22")
+def _quoted(path: str) -> str:
+    """For a field that nixpkgs' module puts in single quotes: there a backslash takes what follows as it is."""
+    return re.sub(r"([\\'\"])", r"\\\1", path).replace("%", "%%")
+
+
+def _argument(text: str) -> str:
+    """For the last field of tmpfiles.d(5): C escapes, doubled percent signs, no blanks at the ends."""
+    text = text.replace("\\", "\\\\").replace("%", "%%")
     return re.sub(r"^ | $", r"\\x20", text)
