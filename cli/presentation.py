@@ -12,14 +12,12 @@ from google.protobuf.message import Message
 
 from cli import enums
 from cli.kinds import KindInfo, Kinds
+from cli.manifest.folding import FOREVER
 from cli.manifest.nodes import is_typed
 from common import quantities
 from common.schema import FieldSpec, Shape, SpecType, Value
 from common.spec_json import MASK, key_text
 from nixcc.resource.v1 import options_pb2
-
-# The last second of a protobuf Timestamp: people write `forever`.
-FOREVER = 253_402_300_799
 
 
 class Presenter:

@@ -1,10 +1,8 @@
-"""Reads manifests: YAML or JSON, files, folders or standard input, into resources that know their place in the file.
+"""Manifests: what the owner writes, read into resources with the place of every mistake."""
 
-Nothing is guessed: what could be read in two ways is refused with the place and what to write instead, and all
-problems of all files are told at once.
-"""
+from __future__ import annotations
 
-from cli.manifest.load import load
-from cli.manifest.model import Document, ManifestError, Position, Problem
+from cli.manifest.documents import Document, load, parse
+from cli.manifest.problems import ManifestError, Position, Problem
 
-__all__ = ["Document", "ManifestError", "Position", "Problem", "load"]
+__all__ = ["Document", "ManifestError", "Position", "Problem", "load", "parse"]

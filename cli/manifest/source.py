@@ -1,84 +1,128 @@
-"""Finds the texts of manifests: files, folders, standard input. Sizes are known before anything is read whole."""
+"""Finds manifests and reads them: files, folders, standard input."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from cli.manifest.model import Problem
+from cli.manifest import json_reader
+from cli.manifest.nodes import Node, Tree
+from cli.manifest.problems import Position, Problem, SyntaxProblem
 
-LARGEST = 16 * 1024 * 1024
+MAX_FILE = 16 * 1024 * 1024
+MAX_TOTAL = 48 * 1024 * 1024
+SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "<stdin>"
-_ENDINGS = (".yaml", ".yml", ".json")
+
+# What YAML's and JSON's readers refuse without telling the place (YAML 1.2.2, 5.1).
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
 
 
-def texts(sources: Iterable[str], stdin: BinaryIO, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    """Name and text of each file, in the order of the sources, those of a folder sorted; each file once."""
-    seen: set[str] = set()
-    for source in sources:
-        for file in [source] if source == "-" else _files(source, problems):
-            if file in seen:
+class Reader:
+    """Documents of all files, with every problem on the way in `problems`."""
+
+    def __init__(self, stdin: BinaryIO | None = None) -> None:
+        self._stdin = stdin
+        self.problems: list[Problem] = []
+        self._total = 0
+
+    def documents(self, sources: Sequence[str]) -> Iterator[Node]:
+        """Every document, file after file; a file that can't be read does not keep the others from it."""
+        for path in dict.fromkeys(self._files(sources)):
+            file = STDIN if path == "-" else path
+            text = self._text(path, file)
+            if text is not None:
+                yield from self.parsed(text, file)
+
+    def parsed(self, text: str, file: str) -> Iterator[Node]:
+        """The documents of a text."""
+        control = _CONTROL.search(text)
+        if control is not None:
+            code = f"U+{ord(control.group()):04X}"
+            self._wrong(_place(text, control.start(), file), f"the control character {code} can't stand here")
+            return
+        tree = Tree(file)
+        try:
+            if file.endswith(".json") or json_reader.is_json(text):
+                yield from json_reader.read(text, tree)
+            else:
+                from cli.manifest import yaml_reader
+
+                yield from yaml_reader.read(text, tree)
+        except SyntaxProblem as error:
+            self.problems.append(error.problem)
+        for key, first in tree.duplicates:
+            where = f"{first.line}:{first.column}"
+            self._wrong(key.position, f"the key {key.text[:60]!r} stands here twice, first at {where}")
+
+    def _files(self, sources: Sequence[str]) -> Iterator[str]:
+        for path in sources:
+            if path == "-" or "\0" in path or not os.path.isdir(path):
+                yield path
                 continue
-            seen.add(file)
-            name = STDIN if file == "-" else file
-            try:
-                data = _limited(stdin) if file == "-" else _read(file)
-                yield name, data.decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                before = error.object[: error.start].decode("utf-8-sig")
-                line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-                byte = error.object[error.start]
-                problems.append(
-                    Problem(name, line, column, f"not UTF-8: byte 0x{byte:02x}; save the file as UTF-8")
-                )
-            except OSError as error:
-                problems.append(Problem(name, 1, 1, f"can't be read: {error.strerror or error}"))
-            except ValueError as error:
-                problems.append(Problem(name, 1, 1, str(error)))
+            found = False
+            for folder, folders, names in os.walk(path, onerror=self._unreadable):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for name in sorted(names):
+                    if name.endswith(SUFFIXES) and not name.startswith("."):
+                        found = True
+                        yield os.path.join(folder, name)
+            if not found:
+                self._wrong(Position(path), f"holds no manifest ({', '.join('*' + s for s in SUFFIXES)})")
+
+    def _text(self, path: str, file: str) -> str | None:
+        try:
+            raw = self._bytes(path, file)
+        except (OSError, ValueError) as error:
+            self._unreadable(error, file)
+            return None
+        if raw is None:
+            return None
+        self._total += len(raw)
+        if self._total > MAX_TOTAL:
+            self._wrong(
+                Position(file), f"with it the manifests are larger than {MAX_TOTAL >> 20} MiB: split the set"
+            )
+            return None
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            # From the file's first byte on, whatever the decoder counts from after a byte order mark.
+            start = error.start + (3 if error.object is not raw and len(error.object) < len(raw) else 0)
+            before = raw[:start].decode("utf-8-sig", "replace")
+            self._wrong(_place(before, len(before), file), f"is not UTF-8: byte 0x{raw[start]:02x}")
+            return None
+
+    def _bytes(self, path: str, file: str) -> bytes | None:
+        """The content; None (and a problem) where it is too large, which is not found out by reading it."""
+        if path == "-":
+            raw = self._stdin.read(MAX_FILE + 1) if self._stdin is not None else b""
+        else:
+            with open(path, "rb") as stream:
+                status = os.fstat(stream.fileno())
+                if stat.S_ISREG(status.st_mode) and status.st_size > MAX_FILE:
+                    self._too_large(file, f"is {status.st_size / 2**20:.0f} MiB large")
+                    return None
+                raw = stream.read(MAX_FILE + 1)
+        if len(raw) > MAX_FILE:
+            self._too_large(file, "is too large")
+            return None
+        return raw
+
+    def _too_large(self, file: str, what: str) -> None:
+        self._wrong(Position(file), f"{what}; a manifest may have {MAX_FILE >> 20} MiB: split it")
+
+    def _unreadable(self, error: Exception, file: str = "") -> None:
+        text = getattr(error, "strerror", None) or str(error)
+        self._wrong(Position(file or str(getattr(error, "filename", ""))), f"can't be read: {text}")
+
+    def _wrong(self, position: Position, text: str) -> None:
+        self.problems.append(Problem(*position, text))
 
 
-def _files(source: str, problems: list[Problem]) -> list[str]:
-    try:
-        if not stat.S_ISDIR(os.stat(source).st_mode):
-            return [source]
-        found = sorted(
-            str(Path(source) / entry.name)
-            for entry in os.scandir(source)
-            if entry.name.endswith(_ENDINGS) and not entry.name.startswith(".") and entry.is_file()
-        )
-        if not found:
-            problems.append(Problem(source, 1, 1, f"the folder has no {', '.join(_ENDINGS)} in it"))
-        return found
-    except FileNotFoundError:
-        problems.append(Problem(source, 1, 1, "does not exist"))
-    except OSError as error:
-        problems.append(Problem(source, 1, 1, f"can't be read: {error.strerror or error}"))
-    except ValueError:  # a NUL in the name
-        problems.append(Problem(source, 1, 1, "is no file name"))
-    return []
-
-
-def _read(file: str) -> bytes:
-    with Path(file).open("rb") as stream:
-        status = os.fstat(stream.fileno())
-        if stat.S_ISREG(status.st_mode) and status.st_size > LARGEST:
-            raise ValueError(_too_large(f"{status.st_size / 2**20:.1f} MiB"))
-        return _limited(stream)
-
-
-def _limited(stream: BinaryIO) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while chunk := stream.read(min(1 << 20, LARGEST + 1 - size)):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > LARGEST:
-            raise ValueError(_too_large(f"more than {LARGEST >> 20} MiB"))
-    return b"".join(parts)
-
-
-def _too_large(size: str) -> str:
-    return f"has {size}, a manifest may have {LARGEST >> 20} MiB: split it into several files"
+def _place(text: str, offset: int, file: str) -> Position:
+    line = text.count("\n", 0, offset) + 1
+    return Position(file, line, offset - (text.rfind("\n", 0, offset) + 1) + 1)
