@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from common.errors import ControlError, InvalidRequest
+from common.errors import ControlError, InvalidRequest, WrongState
 from common.host import serve_service
 from common.rpc import CallMetrics
 from common.settings import ServeSettings, checked_socket
@@ -107,16 +107,22 @@ async def start(settings: ServeSettings, names: tuple[str, ...], stack: AsyncExi
     calls = CallMetrics()
     sources: list[Source] = [calls.samples]
     for name in (name for name in names if name in known):
-        await stack.enter_async_context(
-            serve_service(
-                name,
-                known[name].load(),
-                settings.service_socket(name),
-                state_dir=settings.state_dir,
-                root=settings.root,
-                metrics=calls,
+        try:
+            await stack.enter_async_context(
+                serve_service(
+                    name,
+                    known[name].load(),
+                    settings.service_socket(name),
+                    state_dir=settings.state_dir,
+                    root=settings.root,
+                    metrics=calls,
+                )
             )
-        )
+        except Exception as error:
+            if len(names) == 1 or isinstance(error, WrongState | InvalidRequest):
+                raise
+            # The others serve on; the broken one's resources are Unknown.
+            log.exception("service could not start", service=name, error=str(error))
     for name in (name for name in names if name in others):
         daemon: Daemon = others[name].load()
         sources += await stack.enter_async_context(daemon(settings, tuple(known)))
