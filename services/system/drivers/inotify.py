@@ -22,7 +22,7 @@ IN_IGNORED = 0x8000
 IN_ONLYDIR = 0x0100_0000
 
 _HEADER = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, length of the name
-_BUFFER = 256 * 1024
+_BUFFER = 64 * 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _add_watch = _libc.inotify_add_watch

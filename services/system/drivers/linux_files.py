@@ -7,6 +7,8 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import structlog
+
 from common.errors import ControlError
 from common.manager import Emit
 from services.system.drivers.accounts import Accounts
@@ -21,6 +23,8 @@ from services.system.drivers.path_hints import PathHints
 from services.system.drivers.root import explain, folders
 from services.system.models import FileState, FileType, FileWish
 
+log = structlog.get_logger()
+
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Looked up once: members of an enum cost more than a global, and a pass asks thousands of times.
 _REGULAR, _SYMLINK = FileType.REGULAR, FileType.SYMLINK
@@ -34,6 +38,7 @@ class LinuxFileDriver:
         self._use_openat2 = use_openat2
         self._accounts = Accounts()
         self._hints: PathHints | None = None
+        self._swept: set[str] = set()
 
     def read(self, paths: Sequence[str]) -> Mapping[str, FileState | ControlError | None]:
         """See FileDriver."""
@@ -97,12 +102,19 @@ class LinuxFileDriver:
         return self._accounts.group(int(group)) if _is_id(group) else group
 
     def watch(self, emit: Emit) -> None:
-        """See FileDriver."""
-        self._hints = PathHints(self._root, emit)
+        """See FileDriver. Without inotify there are no hints; the resync finds what changes."""
+        try:
+            self._hints = PathHints(self._root, emit)
+        except OSError as error:
+            log.warning(
+                "no hints about files", cause=error.strerror, next_step="raise fs.inotify.max_user_instances"
+            )
 
     def hold(self, keys: Sequence[str]) -> None:
         """See FileDriver. Also removes what a killed run left in the folders."""
-        self._sweep({key.rpartition("/")[0] for key in keys})
+        fresh = {key.rpartition("/")[0] for key in keys} - self._swept
+        self._sweep(fresh)
+        self._swept |= fresh
         if self._hints is not None:
             self._hints.hold(keys)
 

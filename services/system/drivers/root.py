@@ -3,6 +3,10 @@
 openat2(2) resolves the whole path in the kernel: beneath the root (a symbolic link that leads out of it, and
 any absolute one, is refused), and never through /proc's magic links. Kernels without it get a walk that opens
 each part with O_NOFOLLOW, so that there no link at all is followed.
+
+With the root `/` nothing can escape, but a user could lead a daemon of root's astray with a link in a folder of
+their own. There links are followed one by one, and only those that root or the daemon's user made (as systemd's
+tmpfiles refuses "unsafe transitions").
 """
 
 from __future__ import annotations
@@ -20,11 +24,13 @@ from common.errors import ControlError, Forbidden, HostUnavailable, WrongState
 
 _SYS_OPENAT2 = 437  # the same on every architecture
 _RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _HOW = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
 # A rename elsewhere in the tree makes the kernel give up with EAGAIN; it asks to be tried again.
 _TRIES = 32
+_LINKS = 40  # as many as the kernel follows
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -93,44 +99,64 @@ class Folders:
         if self._use_openat2:
             for _ in range(_TRIES):
                 try:
-                    return _openat2(self._root, relative, self._confined)
+                    return _openat2(
+                        self._root, relative, _RESOLVE_BENEATH if self._confined else _RESOLVE_NO_SYMLINKS
+                    )
                 except BlockingIOError:
                     continue
                 except OSError as error:
+                    if error.errno == errno.ELOOP and not self._confined:
+                        break
                     if error.errno != errno.ENOSYS:
                         raise
                     self._use_openat2 = False
                     break
-        if not self._confined:
-            return os.open(path, _FOLDER)
         return self._walk(relative)
 
     def _walk(self, relative: str) -> int:
-        folder = os.dup(self._root)
+        """Part by part, each below the descriptor of the one before."""
+        folder, parts, links = os.dup(self._root), relative.split("/")[::-1], 0
         try:
-            for part in relative.split("/"):
+            while parts:
+                part = parts.pop()
                 deeper = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                status = os.fstat(deeper)
+                if stat.S_ISLNK(status.st_mode):
+                    os.close(deeper)
+                    links += 1
+                    target = self._follow(folder, part, status, links)
+                    if target.startswith("/"):
+                        os.close(folder)
+                        folder = os.dup(self._root)
+                    parts += [part for part in target.split("/") if part][::-1]
+                    continue
                 os.close(folder)
                 folder = deeper
-                mode = os.fstat(folder).st_mode
-                if stat.S_ISLNK(mode):
-                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), relative)
-                if not stat.S_ISDIR(mode):
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), relative)
+                if not stat.S_ISDIR(status.st_mode):
+                    raise _error(errno.ENOTDIR, relative)
         except BaseException:
             os.close(folder)
             raise
         return folder
 
+    def _follow(self, folder: int, name: str, link: os.stat_result, links: int) -> str:
+        if self._confined:
+            raise _error(errno.EXDEV, name)
+        if links > _LINKS or link.st_uid not in (0, os.geteuid()):
+            raise _error(errno.ELOOP, name)
+        return os.readlink(name, dir_fd=folder)
 
-def _openat2(root: int, relative: str, beneath: bool) -> int:
-    resolve = _RESOLVE_NO_MAGICLINKS | (_RESOLVE_BENEATH if beneath else 0)
-    how = _HOW.pack(_FOLDER, 0, resolve)
+
+def _openat2(root: int, relative: str, resolve: int) -> int:
+    how = _HOW.pack(_FOLDER, 0, resolve | _RESOLVE_NO_MAGICLINKS)
     descriptor: int = _syscall(_SYS_OPENAT2, root, os.fsencode(relative), how, len(how))
     if descriptor < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), relative)
+        raise _error(ctypes.get_errno(), relative)
     return descriptor
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
 
 
 @contextmanager
@@ -164,7 +190,10 @@ def explain(error: OSError, path: str) -> ControlError:
             next_step="remove the link, or declare the path it leads to",
         )
     if number == errno.ELOOP:
-        return Forbidden(f"{path}: a symbolic link on the way may not be followed")
+        return Forbidden(
+            f"{path}: a symbolic link on the way belongs to another user, or leads round in circles",
+            next_step="declare the path it leads to",
+        )
     if number in (errno.ENOTDIR, errno.EEXIST):
         return WrongState(f"{path}: a part of the path is no folder", next_step="remove what is in the way")
     if number == errno.ENOENT:

@@ -117,9 +117,9 @@ class SystemdBus:
         """Connects, and stays connected: `on_reconnect` is called whenever signals may have been missed."""
 
         async def begin() -> None:
-            await self._connected()
+            connected = await self._tried()
             if self._keeper is None:
-                self._keeper = asyncio.ensure_future(self._keep())
+                self._keeper = asyncio.ensure_future(self._keep(lost=connected is None))
 
         self.run(begin())
 
@@ -180,8 +180,7 @@ class SystemdBus:
             self._bus = bus
             return bus
 
-    async def _keep(self) -> None:
-        lost = False
+    async def _keep(self, lost: bool) -> None:
         while not self._ending:
             bus = await self._tried()
             if bus is None:

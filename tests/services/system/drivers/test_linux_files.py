@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,32 @@ def test_final_symlink_is_replaced_not_followed(tmp_path: Path, use_openat2: boo
     assert not (root / "f").is_symlink()
 
 
+def test_whole_machine_follows_links_of_root_only(tmp_path: Path, require: Callable[..., None]) -> None:
+    """With the root `/`, a user must not lead root's daemon where it was not sent."""
+    require(root=True)
+    (tmp_path / "real/deep").mkdir(parents=True)
+    for name, target in {
+        "relative": "real/deep",
+        "absolute": tmp_path / "real",
+        "dotted": "real/deep/../deep",
+        "loop": "loop",
+        "twice": "relative",
+    }.items():
+        (tmp_path / name).symlink_to(target)
+    driver = LinuxFileDriver(Path("/"))
+    for way in ("relative", "absolute", "dotted", "twice"):
+        driver.write(f"{tmp_path}/{way}/{way}", WISH)
+    assert sorted(os.listdir(tmp_path / "real/deep")) == ["dotted", "relative", "twice"]
+    assert sorted(os.listdir(tmp_path / "real")) == ["absolute", "deep"]
+    with pytest.raises(Forbidden, match="circles"):
+        driver.write(f"{tmp_path}/loop/f", WISH)
+    os.chown(tmp_path / "relative", 65534, 65534, follow_symlinks=False)
+    for way in ("relative", "twice"):
+        with pytest.raises(Forbidden, match="another user"):
+            driver.write(f"{tmp_path}/{way}/f", WISH)
+        assert isinstance(driver.read([f"{tmp_path}/{way}/f"])[f"{tmp_path}/{way}/f"], Forbidden)
+
+
 def test_dangling_link_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to("nowhere")
     driver = LinuxFileDriver(tmp_path)
@@ -174,8 +201,8 @@ def test_umask_does_not_matter(tmp_path: Path) -> None:
     assert (tmp_path / "a/f").stat().st_mode & 0o7777 == 0o644
 
 
-def test_owner_is_set(tmp_path: Path, require: object) -> None:
-    require(root=True)  # type: ignore[operator]
+def test_owner_is_set(tmp_path: Path, require: Callable[..., None]) -> None:
+    require(root=True)
     driver = LinuxFileDriver(tmp_path)
     for path, wish in {
         "/f": FileWish(FileType.REGULAR, b"x", mode=0o4755, owner="nobody", group="3999999999"),
@@ -193,8 +220,8 @@ def test_owner_is_set(tmp_path: Path, require: object) -> None:
         assert driver.read([path])[path] == found
 
 
-def test_unmanaged_owner_stays(tmp_path: Path, require: object) -> None:
-    require(root=True)  # type: ignore[operator]
+def test_unmanaged_owner_stays(tmp_path: Path, require: Callable[..., None]) -> None:
+    require(root=True)
     driver = LinuxFileDriver(tmp_path)
     driver.write("/f", FileWish(FileType.REGULAR, b"x", owner="nobody"))
     driver.write("/f", FileWish(FileType.REGULAR, b"y"))
@@ -223,12 +250,12 @@ def test_hold_sweeps_what_nobody_writes(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == [busy.name, ".nixcc-mine.tmp"]
 
 
-def test_full_disk_leaves_the_old_file(tmp_path: Path, require: object) -> None:
-    require(root=True)  # type: ignore[operator]
+def test_full_disk_leaves_the_old_file(tmp_path: Path, require: Callable[..., None]) -> None:
+    require(root=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path], capture_output=True
     )
-    require(when=mounted.returncode == 0, reason="tmpfs can't be mounted here")  # type: ignore[operator]
+    require(when=mounted.returncode == 0, reason="tmpfs can't be mounted here")
     try:
         driver = LinuxFileDriver(tmp_path)
         driver.write("/f", FileWish(FileType.REGULAR, b"old"))
@@ -245,12 +272,12 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path, require: object) -> None:
         subprocess.run(["umount", tmp_path], check=True)
 
 
-def test_mount_point_is_told(tmp_path: Path, require: object) -> None:
-    require(root=True)  # type: ignore[operator]
+def test_mount_point_is_told(tmp_path: Path, require: Callable[..., None]) -> None:
+    require(root=True)
     (tmp_path / "f").write_text("a")
     (tmp_path / "g").write_text("b")
     mounted = subprocess.run(["mount", "--bind", tmp_path / "f", tmp_path / "g"], capture_output=True)
-    require(when=mounted.returncode == 0, reason="bind mounts are not allowed here")  # type: ignore[operator]
+    require(when=mounted.returncode == 0, reason="bind mounts are not allowed here")
     try:
         with pytest.raises(WrongState, match="mount point"):
             LinuxFileDriver(tmp_path).write("/g", WISH)
@@ -299,7 +326,7 @@ def test_kill_leaves_old_or_new(tmp_path: Path, point: str, existing: bool) -> N
     [
         (errno.EIO, "Input/output"),
         (errno.EDQUOT, "quota"),
-        (errno.ELOOP, "followed"),
+        (errno.ELOOP, "circles"),
         (errno.EPERM, "lsattr"),
     ],
 )
