@@ -34,12 +34,9 @@ def run(args: argparse.Namespace) -> int:
     client = connect(args)
     refs: list[tuple[str, str]] = [(args.kind, name) for name in args.names]
     if args.filename:
-        from cli.manifest import ManifestError, load
+        from cli.manifest import load
 
-        try:
-            documents = load(args.filename, client.kinds, stdin=sys.stdin.buffer)
-        except ManifestError as error:
-            raise InvalidRequest(str(error)) from None
+        documents = load(args.filename, client.kinds, stdin=sys.stdin.buffer)
         refs += [(d.resource.kind, d.resource.metadata.name) for d in reversed(documents)]
     if args.selector:
         refs += [(r.kind, r.metadata.name) for r in client.listed(args.kind, selector=args.selector)]
@@ -54,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
         resources=[resource_pb2.ResourceReference(kind=kind, name=name) for kind, name in refs],
         allow_missing=args.ignore_not_found,
         dry_run=args.dry_run,
-        deletion=resource_pb2.DELETION_POLICY_ORPHAN if args.orphan else 0,
+        deletion=resource_pb2.DELETION_POLICY_ORPHAN
+        if args.orphan
+        else resource_pb2.DELETION_POLICY_UNSPECIFIED,
     )
     response = client.call(client.state.Delete, request)
     word = "would be deleted" if args.dry_run else "is being deleted"

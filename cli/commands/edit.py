@@ -21,13 +21,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from cli.commands.get import resources
-    from cli.presentation import resource_to_dict, to_yaml
-    from cli.submission import submit
+    from cli.manifest import parse
+    from cli.presentation import Presenter, manifest_to_dict, to_yaml
+    from cli.submission import submit_documents
 
     client = connect(args)
     one = resources(client, args.kind, [args.name])[0]
-    shown = resource_to_dict(one, client.kinds)
-    shown.pop("status", None)
+    # Secrets are shown as tokens that stand for them when they come back.
+    secrets: dict[str, str] = {}
+    shown = manifest_to_dict(one, client.kinds, Presenter(secrets=secrets))
+    shown["metadata"]["etag"] = one.metadata.etag
     text = before = to_yaml(shown)
     with tempfile.TemporaryDirectory(prefix="ncc-edit-") as folder:
         path = Path(folder) / f"{one.kind}-{one.metadata.name.replace('/', '_')}.yaml"
@@ -39,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
             if plain.strip() in ("", before.strip()):
                 print("nothing changed")
                 return 0
-            path.write_text(plain, encoding="utf-8")
             try:
-                submit(client, [str(path)])
+                documents = parse(plain, client.kinds, file=path.name, secrets=secrets)
+                submit_documents(client, documents)
                 break
             except InvalidRequest as error:
                 if not sys.stdin.isatty() or edited == text:
@@ -56,7 +59,7 @@ def _open(path: Path) -> None:
     """The editor is the one program the command line starts, in its own place: it needs the terminal."""
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     try:
-        code = os.spawnvp(os.P_WAIT, editor[0], [*editor, str(path)])
+        code = os.spawnvp(os.P_WAIT, editor[0], [*editor, str(path)])  # noqa: S606
     except OSError as error:
         raise InvalidRequest(
             f"{editor[0]} can't be started: {error.strerror}", next_step="set EDITOR"

@@ -42,7 +42,7 @@ class _Text:
         return Position(self.file, line, offset - self._starts[line - 1] + 1)
 
 
-def read(text: str, tree: Tree) -> Iterator[Node]:
+def read_json(text: str, tree: Tree) -> Iterator[Node]:
     """The documents of a text, one after the other; SyntaxProblem where it can't be read on."""
     source = _Text(text, tree.file)
     offset = 0

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from cli.manifest import json_reader
+from cli.manifest.json_reader import is_json, read_json
 from cli.manifest.nodes import Node, Tree
 from cli.manifest.problems import Position, Problem, SyntaxProblem
 
@@ -46,12 +46,12 @@ class Reader:
             return
         tree = Tree(file)
         try:
-            if file.endswith(".json") or json_reader.is_json(text):
-                yield from json_reader.read(text, tree)
+            if file.endswith(".json") or is_json(text):
+                yield from read_json(text, tree)
             else:
-                from cli.manifest import yaml_reader
+                from cli.manifest.yaml_reader import read_yaml
 
-                yield from yaml_reader.read(text, tree)
+                yield from read_yaml(text, tree)
         except SyntaxProblem as error:
             self.problems.append(error.problem)
         for key, first in tree.duplicates:

@@ -15,7 +15,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT = "tag:yaml.org,2002:str"
 
 
-def read(text: str, tree: Tree) -> Iterator[Node]:
+def read_yaml(text: str, tree: Tree) -> Iterator[Node]:
     """The documents of a text, one after the other; SyntaxProblem where it can't be read on."""
     loader = _Loader(text)
     try:
