@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,7 +26,13 @@ _OPTIONS = [
     ("grpc.absolute_max_metadata_size", 1024 * 1024),
     ("grpc.enable_http_proxy", 0),
 ]
-_METADATA = (("nixcc-max-metadata", str(1024 * 1024)),)
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    """What we take, and the trace that this command belongs to (the environment's TRACEPARENT)."""
+    rows = (("nixcc-max-metadata", str(1024 * 1024)),)
+    parent = os.environ.get("TRACEPARENT")
+    return (*rows, ("traceparent", parent)) if parent else rows
 
 
 def socket_argument(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +77,7 @@ class Client:
     def call(self, method: Callable[..., Any], request: Any, *, timeout: float | None = 60.0) -> Any:
         """A unary call; `timeout` in seconds."""
         try:
-            return method(request, timeout=timeout, metadata=_METADATA)
+            return method(request, timeout=timeout, metadata=_metadata())
         except grpc.RpcError as error:
             raise _explained(error, self.path) from None
 
@@ -78,7 +85,7 @@ class Client:
         self, method: Callable[..., Any], request: Any, *, timeout: float | None = None
     ) -> Iterator[Any]:
         """A streaming call; its responses."""
-        call = method(request, timeout=timeout, metadata=_METADATA)
+        call = method(request, timeout=timeout, metadata=_metadata())
         try:
             yield from call
         except grpc.RpcError as error:

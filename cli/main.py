@@ -91,6 +91,10 @@ def _run(name: str, arguments: list[str]) -> int:
     from common.errors import ControlError
 
     try:
+        if target := os.environ.get("NCC_TRACE"):
+            from cli.tracing import traced
+
+            return traced(name, target, lambda: int(module.run(parsed)))
         return int(module.run(parsed))
     except ControlError as error:
         print(f"ncc {name}: {_told(error)}", file=sys.stderr)

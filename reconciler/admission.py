@@ -92,6 +92,13 @@ class Admission:
                 found[:MAX_VIOLATIONS],
             )
         self._refuse_cycles(admitted)
+        for one in admitted:
+            missing = [
+                ref
+                for ref in needs(one.resource, one.spec)
+                if ref not in seen and self._resources.get(*ref) is None
+            ]
+            one.warnings += [f"waits for {kind} {name}, which is not there yet" for kind, name in missing]
         return admitted
 
     def pruned(self, request: pb.ApplyRequest) -> list[Entry]:
@@ -226,8 +233,6 @@ class Admission:
                 ref.kind = known.name if known is not None else ref.kind
         one = Admitted(new, info, spec, old, pb.APPLY_OUTCOME_CREATED, list(validation.warnings))
         _carry_over(one, apply_set)
-        missing = [ref for ref in needs(new, spec) if self._resources.get(*ref) is None]
-        one.warnings += [f"waits for {kind} {name}, which is not there yet" for kind, name in missing]
         return one
 
     def _refuse_cycles(self, admitted: Iterable[Admitted]) -> None:

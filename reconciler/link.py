@@ -150,6 +150,8 @@ class ServiceLink:
 
     def _explained(self, error: grpc.aio.AioRpcError) -> ControlError:
         known = from_rpc_error(error)
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not self.socket.exists():
+            return HostUnavailable(f"nobody listens at {self.socket}")
         if error.code() is grpc.StatusCode.UNAVAILABLE and not isinstance(known, HostUnavailable):
             return HostUnavailable(f"service {self.name} does not answer: {known.message}")
         return known
@@ -169,7 +171,7 @@ class ServiceLink:
                 await self._watch()
                 cause = "the connection was closed"
             except grpc.aio.AioRpcError as error:
-                cause = from_rpc_error(error).message
+                cause = self._explained(error).message
             except ControlError as error:
                 cause = error.message
             self._down(cause)
