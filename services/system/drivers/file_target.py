@@ -111,7 +111,6 @@ class Target:
                 rest = rest[os.write(descriptor, rest) :]
             _change(descriptor, os.fstat(descriptor), mode, uid, gid)
             os.fsync(descriptor)
-            hit("file.before_rename")
             self._put_in_place()
         except Exception:
             with suppress(FileNotFoundError):
@@ -121,6 +120,7 @@ class Target:
             os.close(descriptor)
 
     def _put_in_place(self) -> None:
+        hit("file.before_rename")
         try:
             os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except (IsADirectoryError, FileNotFoundError) as error:

@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _MASK = (
 )
 _ROOT_RETRY = 500
 _STARVED_RETRY = 30_000
+# More wake-ups than this within a window (in seconds), and the events are gathered for a moment.
+_WAKES, _WINDOW, _REST = 100, 0.1, 0.01
 
 
 class _Folder:
@@ -71,6 +74,7 @@ class PathHints:
         self._starved: set[_Folder] = set()
         self._inotify = Inotify()
         self._closing = False
+        self._window, self._wakes = 0.0, 0
         self._rootless = ""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="file-hints", daemon=True)
@@ -206,6 +210,16 @@ class PathHints:
                 self._emit(())
             elif changed:
                 self._emit(tuple(changed))
+            self._rest()
+
+    def _rest(self) -> None:
+        """Sleeps for a moment where somebody writes without end; each of the first events is told at once."""
+        now = time.monotonic()
+        if now - self._window > _WINDOW:
+            self._window, self._wakes = now, 0
+        self._wakes += 1
+        if self._wakes > _WAKES:
+            time.sleep(_REST)
 
     def _patience(self) -> int | None:
         """Milliseconds after which to look without an event; None: never."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import ControlError, Forbidden, HostUnavailable, InvalidRequest, Unsupported, WrongState
+from common.failpoints import hit
 from services.system.drivers.base import FileDriver
 from services.system.models import FileState, FileType, FileWish, SysctlState, folded
 
@@ -60,6 +61,7 @@ class ProcSysctlDriver:
             if known == wanted and live == value:
                 return False
             self._save({**entries, name: wanted})
+            hit("sysctl.after_record")
             try:
                 if live != value:
                     self._set(name, value)

@@ -20,6 +20,8 @@ _NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _KERNEL = {"/proc": "Sysctl", "/sys": "the hardware service's kinds", "/dev": "udev rules"}
 # The one above it means "unchanged" to chown(2).
 _LARGEST_ID = 2**32 - 2
+# So many small files' last answers are kept, some 1 KiB each.
+_KEPT, _KEPT_SIZE = 10_000, 4096
 # Looked up once, as a pass asks thousands of times.
 _REGULAR = FileType.REGULAR
 
@@ -33,6 +35,8 @@ class FileKind:
         self._driver = driver
         # Keys whose owner or group is declared as a number that has a name meanwhile: found out by an Apply.
         self._numeric: dict[str, tuple[bool, bool]] = {}
+        # The last answers. The disk is read all the same; what is equal is not made into a message anew.
+        self._seen: dict[str, tuple[FileState, Detected[File]]] = {}
 
     def unsupported(self) -> str:
         return ""
@@ -63,12 +67,18 @@ class FileKind:
 
     def detect(self, keys: Sequence[str]) -> Mapping[str, Detected[File] | ControlError | None]:
         found: dict[str, Detected[File] | ControlError | None] = {}
+        seen = self._seen
         for path, state in self._driver.read(keys).items():
-            if isinstance(state, FileState):
-                if path in self._numeric:
-                    state = self._with_numbers(path, state)
-                found[path] = _detected(path, state)
+            known = seen.get(path)
+            if known is not None and known[0] == state:
+                found[path] = known[1]
+            elif isinstance(state, FileState):
+                shown = self._with_numbers(path, state) if path in self._numeric else state
+                detected = found[path] = _detected(path, shown)
+                if len(seen) < _KEPT and len(state.content or b"") <= _KEPT_SIZE:
+                    seen[path] = (state, detected)
             else:
+                seen.pop(path, None)
                 found[path] = state
         return found
 
@@ -76,6 +86,7 @@ class FileKind:
         path = change.key
         if change.action is Action.DELETE or change.desired is None:
             self._numeric.pop(path, None)
+            self._seen.pop(path, None)
             removed = self._driver.remove(path)
             return Applied(f"removed {path}" if removed else f"{path} was gone already", changed=removed)
         desired = change.desired
@@ -83,6 +94,7 @@ class FileKind:
         self._numeric.pop(path, None)
         if not done and (desired.owner.isdecimal() or desired.group.isdecimal()):
             self._numeric[path] = (desired.owner.isdecimal(), desired.group.isdecimal())
+        self._seen.pop(path, None)
         return Applied(done or f"{path} was so already", changed=bool(done))
 
     def _with_numbers(self, path: str, state: FileState) -> FileState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from common import spec as specs
 from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Emit, JsonValue, Report
 from nixcc.system.v1 import sysctl_pb2
@@ -29,6 +30,10 @@ class SysctlKind:
         return self._unsupported
 
     def validate(self, name: str, spec: Sysctl) -> Sequence[Violation]:
+        if not spec.name:
+            spec.name = name
+            if wrong := specs.violations(spec):
+                return [Violation("name", f"must be set, since {name!r} is no parameter"), *wrong[1:]]
         spec.name = canonical_parameter(spec.name)
         spec.value = folded(spec.value)
         if any(part in ("", ".", "..") for part in spec.name.replace("/", ".").split(".")):

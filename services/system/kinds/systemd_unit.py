@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from common import spec as specs
 from common.errors import ControlError, InvalidRequest, Violation
 from common.manager import Action, Applied, Change, Detected, Emit, JsonValue, Report
 from nixcc.system.v1 import systemd_unit_pb2
@@ -40,6 +41,10 @@ class SystemdUnitKind:
         return self._why_unsupported()
 
     def validate(self, name: str, spec: SystemdUnit) -> Sequence[Violation]:
+        if not spec.unit:
+            spec.unit = name
+            if specs.violations(spec):
+                return [Violation("unit", f"must be set, since {name!r} is no unit")]
         found = []
         if spec.masked:
             found += [

@@ -321,6 +321,25 @@ def test_kill_leaves_old_or_new(tmp_path: Path, point: str, existing: bool) -> N
     assert temporaries(tmp_path) == []
 
 
+KILLED_LINK = KILLED.replace('FileType.REGULAR, b"new" * 1000, mode=0o600', 'FileType.SYMLINK, target="new"')
+
+
+def test_kill_while_a_link_is_made(tmp_path: Path) -> None:
+    driver = LinuxFileDriver(tmp_path)
+    driver.write("/f", FileWish(FileType.SYMLINK, target="old"))
+    for point, target in (("before", "old"), ("after", "new")):
+        ended = subprocess.run(
+            [sys.executable, "-c", KILLED_LINK, str(tmp_path)],
+            env={**os.environ, "NCC_FAILPOINTS": f"file.{point}_rename=kill"},
+            timeout=30,
+            check=False,
+        )
+        assert ended.returncode == -signal.SIGKILL
+        assert os.readlink(tmp_path / "f") == target
+    driver.hold(["/f"])
+    assert temporaries(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [

@@ -128,6 +128,29 @@ def test_hostile_values_come_back_equal(host: Host, value: str) -> None:
     assert host.driver.read([FORWARD]) == {FORWARD: SysctlState(value, value, value)}
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from services.system.drivers.linux_files import LinuxFileDriver
+from services.system.drivers.proc_sysctl import ProcSysctlDriver
+folder = Path(sys.argv[1])
+ProcSysctlDriver(LinuxFileDriver(folder / "root"), proc=folder / "proc").write("net.ipv4.ip_forward", "1")
+"""
+
+
+def test_killed_between_record_and_kernel(tmp_path: Path) -> None:
+    driver = _folder_driver(tmp_path)
+    environment = {**os.environ, "NCC_FAILPOINTS": "sysctl.after_record=kill"}
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], env=environment, timeout=30, check=False
+    )
+    assert ended.returncode == -9
+    assert driver.read([FORWARD]) == {FORWARD: SysctlState("0", "1", "1")}
+    assert driver.write(FORWARD, "1")
+    assert driver.remove(FORWARD)
+    assert (tmp_path / "proc/net/ipv4/ip_forward").read_text().strip() == "0"
+
+
 # In a network namespace of its own, since the real one is everybody's.
 REAL = """
 import ctypes, sys

@@ -183,7 +183,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters
 
 
 @pytest.mark.host
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NAME, TEXT, st.binary(max_size=40), st.one_of(PARTS, st.sampled_from([" %b", "a ", "\\n", "'", '"'])))
 def test_systemd_tmpfiles_makes_what_was_declared(
     tmp_path: Path, require: Callable[..., None], name: str, text: str, data: bytes, target: str

@@ -57,7 +57,13 @@ def test_names_become_one(written: str, name: str) -> None:
     ],
 )
 def test_wrong_names(name: str) -> None:
-    assert wrong(Sysctl(name=name, value="1")) == {"name"} or name == "-w.x=1"
+    assert wrong(Sysctl(name=name, value="1")) == {"name"}
+
+
+def test_name_of_the_resource_is_enough() -> None:
+    spec = Sysctl(value="1")
+    assert SysctlKind(MemorySysctlDriver({})).validate(NAME, spec) == []
+    assert spec.name == NAME
 
 
 def test_empty_value() -> None:

@@ -42,6 +42,12 @@ def test_wrong_names(unit: str) -> None:
     assert wrong(SystemdUnit(unit=unit)) == {"unit"}
 
 
+def test_name_of_the_resource_is_enough() -> None:
+    spec = SystemdUnit(enabled=True)
+    assert SystemdUnitKind(MemorySystemdDriver({})).validate(UNIT, spec) == []
+    assert spec.unit == UNIT
+
+
 def test_masked_excludes_the_others() -> None:
     assert wrong(made(masked=True, active=True, enabled=True)) == {"active", "enabled"}
     assert wrong(made(masked=True, active=False, enabled=False)) == set()

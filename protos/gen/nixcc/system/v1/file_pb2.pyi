@@ -27,9 +27,13 @@ class File(google.protobuf.message.Message):
     OWNER_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
     path: builtins.str
-    """Where it is: absolute, without `.`, `..`, double or trailing slashes. Missing parent folders are made (0755)."""
+    """Where it is: absolute, without `.`, `..`, double or trailing slashes. Missing parent folders are made (0755),
+    and stay when the file is deleted.
+    """
     content: builtins.str
-    """The text of a regular file, up to 1 MiB. Larger files on the host count as different and are not read."""
+    """The text of a regular file, up to 1 MiB: line breaks and tabs, but no other control characters (see `data`).
+    Larger files on the host count as different and are not read.
+    """
     data: builtins.bytes
     """The bytes of a regular file whose content is no plain text (base64 in a manifest), up to 1 MiB."""
     symlink: builtins.str

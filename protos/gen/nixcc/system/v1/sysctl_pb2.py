@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnixcc/system/v1/sysctl.proto\x12\x0fnixcc.system.v1\x1a\x1fnixcc/resource/v1/options.proto\"\xab\x01\n\x06Sysctl\x12I\n\x04name\x18\x01 \x01(\tB6\xd2\xc1\x18\x32\x08\x01\x18\x01\x62)[A-Za-z0-9_:@+-]+([./][A-Za-z0-9_:@+-]+)+h\xff\x01H\x00\x88\x01\x01\x12\x1f\n\x05value\x18\x02 \x01(\tB\x0b\xd2\xc1\x18\x07\x08\x01h\x80 p\x01H\x01\x88\x01\x01:\"\xca\xc1\x18\x1e\n\x04name\x10\x03\x1a\x07sysctls*\x04name*\x05valueB\x07\n\x05_nameB\x08\n\x06_valueb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnixcc/system/v1/sysctl.proto\x12\x0fnixcc.system.v1\x1a\x1fnixcc/resource/v1/options.proto\"\xa9\x01\n\x06Sysctl\x12G\n\x04name\x18\x01 \x01(\tB4\xd2\xc1\x18\x30\x18\x01\x62)[A-Za-z0-9_:@+-]+([./][A-Za-z0-9_:@+-]+)+h\xff\x01H\x00\x88\x01\x01\x12\x1f\n\x05value\x18\x02 \x01(\tB\x0b\xd2\xc1\x18\x07\x08\x01h\x80 p\x01H\x01\x88\x01\x01:\"\xca\xc1\x18\x1e\n\x04name\x10\x03\x1a\x07sysctls*\x04name*\x05valueB\x07\n\x05_nameB\x08\n\x06_valueb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nixcc.system.v1.sysctl_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SYSCTL'].fields_by_name['name']._loaded_options = None
-  _globals['_SYSCTL'].fields_by_name['name']._serialized_options = b'\322\301\0302\010\001\030\001b)[A-Za-z0-9_:@+-]+([./][A-Za-z0-9_:@+-]+)+h\377\001'
+  _globals['_SYSCTL'].fields_by_name['name']._serialized_options = b'\322\301\0300\030\001b)[A-Za-z0-9_:@+-]+([./][A-Za-z0-9_:@+-]+)+h\377\001'
   _globals['_SYSCTL'].fields_by_name['value']._loaded_options = None
   _globals['_SYSCTL'].fields_by_name['value']._serialized_options = b'\322\301\030\007\010\001h\200 p\001'
   _globals['_SYSCTL']._loaded_options = None
   _globals['_SYSCTL']._serialized_options = b'\312\301\030\036\n\004name\020\003\032\007sysctls*\004name*\005value'
   _globals['_SYSCTL']._serialized_start=83
-  _globals['_SYSCTL']._serialized_end=254
+  _globals['_SYSCTL']._serialized_end=252
 # @@protoc_insertion_point(module_scope)

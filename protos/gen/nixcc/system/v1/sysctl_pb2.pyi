@@ -22,7 +22,7 @@ class Sysctl(google.protobuf.message.Message):
     VALUE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """As sysctl(8) knows it: `net.ipv4.ip_forward`; `net/ipv4/conf/eth0.100/forwarding` becomes
-    `net.ipv4.conf.eth0/100.forwarding`.
+    `net.ipv4.conf.eth0/100.forwarding`. Left out, it is the resource's own name.
     """
     value: builtins.str
     """The value as the kernel prints it; runs of spaces and tabs count as one space."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"nixcc/system/v1/systemd_unit.proto\x12\x0fnixcc.system.v1\x1a\x1fnixcc/resource/v1/options.proto\"\xc0\x03\n\x0bSystemdUnit\x12\x7f\n\x04unit\x18\x01 \x01(\tBl\xd2\xc1\x18h\x08\x01\x18\x01\x62_[A-Za-z0-9:_.@\\\\-]+\\.(service|socket|device|mount|automount|swap|target|path|timer|slice|scope)h\xff\x01H\x00\x88\x01\x01\x12\x14\n\x07\x65nabled\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x06\x61\x63tive\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x13\n\x06masked\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x39\n\x08\x64rop_ins\x18\x05 \x03(\x0b\x32\x17.nixcc.system.v1.DropInB\x0e\xd2\xc1\x18\n0\x03:\x04nameh@\x12,\n\x11restart_on_change\x18\x06 \x01(\x08\x42\x0c\xd2\xc1\x18\x08\x12\x04true(\x01H\x04\x88\x01\x01:F\xca\xc1\x18\x42\n\x04unit\x10\x03\x1a\x0csystemdunits\"\x04unit\"\x05units*\x04unit*\x07\x65nabled*\x06\x61\x63tive*\x06maskedB\x07\n\x05_unitB\n\n\x08_enabledB\t\n\x07_activeB\t\n\x07_maskedB\x14\n\x12_restart_on_change\"{\n\x06\x44ropIn\x12\x38\n\x04name\x18\x01 \x01(\tB%\xd2\xc1\x18!\x08\x01\x62\x1a[A-Za-z0-9][A-Za-z0-9_.-]*h\xc8\x01H\x00\x88\x01\x01\x12\"\n\x07\x63ontent\x18\x02 \x01(\tB\x0c\xd2\xc1\x18\x08\x08\x01h\x80\x80\x04p\x01H\x01\x88\x01\x01\x42\x07\n\x05_nameB\n\n\x08_contentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"nixcc/system/v1/systemd_unit.proto\x12\x0fnixcc.system.v1\x1a\x1fnixcc/resource/v1/options.proto\"\xbe\x03\n\x0bSystemdUnit\x12}\n\x04unit\x18\x01 \x01(\tBj\xd2\xc1\x18\x66\x18\x01\x62_[A-Za-z0-9:_.@\\\\-]+\\.(service|socket|device|mount|automount|swap|target|path|timer|slice|scope)h\xff\x01H\x00\x88\x01\x01\x12\x14\n\x07\x65nabled\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x06\x61\x63tive\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x13\n\x06masked\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x39\n\x08\x64rop_ins\x18\x05 \x03(\x0b\x32\x17.nixcc.system.v1.DropInB\x0e\xd2\xc1\x18\n0\x03:\x04nameh@\x12,\n\x11restart_on_change\x18\x06 \x01(\x08\x42\x0c\xd2\xc1\x18\x08\x12\x04true(\x01H\x04\x88\x01\x01:F\xca\xc1\x18\x42\n\x04unit\x10\x03\x1a\x0csystemdunits\"\x04unit\"\x05units*\x04unit*\x07\x65nabled*\x06\x61\x63tive*\x06maskedB\x07\n\x05_unitB\n\n\x08_enabledB\t\n\x07_activeB\t\n\x07_maskedB\x14\n\x12_restart_on_change\"{\n\x06\x44ropIn\x12\x38\n\x04name\x18\x01 \x01(\tB%\xd2\xc1\x18!\x08\x01\x62\x1a[A-Za-z0-9][A-Za-z0-9_.-]*h\xc8\x01H\x00\x88\x01\x01\x12\"\n\x07\x63ontent\x18\x02 \x01(\tB\x0c\xd2\xc1\x18\x08\x08\x01h\x80\x80\x04p\x01H\x01\x88\x01\x01\x42\x07\n\x05_nameB\n\n\x08_contentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nixcc.system.v1.systemd_uni
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SYSTEMDUNIT'].fields_by_name['unit']._loaded_options = None
-  _globals['_SYSTEMDUNIT'].fields_by_name['unit']._serialized_options = b'\322\301\030h\010\001\030\001b_[A-Za-z0-9:_.@\\\\-]+\\.(service|socket|device|mount|automount|swap|target|path|timer|slice|scope)h\377\001'
+  _globals['_SYSTEMDUNIT'].fields_by_name['unit']._serialized_options = b'\322\301\030f\030\001b_[A-Za-z0-9:_.@\\\\-]+\\.(service|socket|device|mount|automount|swap|target|path|timer|slice|scope)h\377\001'
   _globals['_SYSTEMDUNIT'].fields_by_name['drop_ins']._loaded_options = None
   _globals['_SYSTEMDUNIT'].fields_by_name['drop_ins']._serialized_options = b'\322\301\030\n0\003:\004nameh@'
   _globals['_SYSTEMDUNIT'].fields_by_name['restart_on_change']._loaded_options = None
@@ -45,7 +45,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DROPIN'].fields_by_name['content']._loaded_options = None
   _globals['_DROPIN'].fields_by_name['content']._serialized_options = b'\322\301\030\010\010\001h\200\200\004p\001'
   _globals['_SYSTEMDUNIT']._serialized_start=89
-  _globals['_SYSTEMDUNIT']._serialized_end=537
-  _globals['_DROPIN']._serialized_start=539
-  _globals['_DROPIN']._serialized_end=662
+  _globals['_SYSTEMDUNIT']._serialized_end=535
+  _globals['_DROPIN']._serialized_start=537
+  _globals['_DROPIN']._serialized_end=660
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ class SystemdUnit(google.protobuf.message.Message):
     DROP_INS_FIELD_NUMBER: builtins.int
     RESTART_ON_CHANGE_FIELD_NUMBER: builtins.int
     unit: builtins.str
-    """Its full name, such as `sshd.service` or `getty@tty1.service`."""
+    """Its full name, such as `sshd.service` or `getty@tty1.service`. Left out, it is the resource's own name."""
     enabled: builtins.bool
     """It is started with the host."""
     active: builtins.bool
