@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from common.errors import ControlError, DeadlineExceeded, Forbidden, HostUnavailable, from_rpc_error
-from common.settings import client_socket
+from common.paths import client_socket
 
 if TYPE_CHECKING:
     from cli.kinds import Kinds

@@ -6,21 +6,32 @@ The standard library's LazyLoader runs such a module at the first look inside it
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-_LATER = frozenset({"asyncio", "grpc.aio", "google.protobuf.text_format", "inspect"})
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+_LATER = frozenset(
+    {
+        "asyncio",
+        "grpc.aio",
+        "google.protobuf.internal.python_message",
+        "google.protobuf.text_format",
+        "inspect",
+    }
+)
 
 
-class _Later(MetaPathFinder):
-    """Wraps the loader of the modules named above."""
+class _Later:
+    """A finder (importlib.abc.MetaPathFinder, which would cost 20 ms) that wraps the loaders of these modules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """importlib's hook: None for all others."""
         if fullname not in _LATER:
             return None
         spec = PathFinder.find_spec(fullname, path, target)

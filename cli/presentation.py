@@ -12,8 +12,6 @@ from google.protobuf.message import Message
 
 from cli import enums
 from cli.kinds import KindInfo, Kinds
-from cli.manifest.folding import FOREVER
-from cli.manifest.nodes import is_typed
 from common import quantities
 from common.schema import FieldSpec, Shape, SpecType, Value
 from common.spec_json import MASK, key_text
@@ -147,6 +145,8 @@ def change_value(change: Any) -> dict[str, Any]:
 
 def time_text(stamp: Any) -> str:
     """RFC 3339 in UTC, `forever` for what never ends."""
+    from cli.manifest.folding import FOREVER
+
     return "forever" if stamp.seconds >= FOREVER else str(stamp.ToJsonString())
 
 
@@ -191,6 +191,8 @@ def _cell(message: Any, path: str) -> str:
 def to_yaml(value: Any) -> str:
     """YAML that every reader understands alike: whatever could be taken for something else is quoted."""
     import yaml
+
+    from cli.manifest.nodes import is_typed
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.client import Client
 from common.errors import InvalidRequest, Violation
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"resources\[(\d+)\]\.?(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(NamedTuple):
     """The documents and what became of them."""
 
     documents: Sequence[Document]

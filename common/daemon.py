@@ -19,8 +19,9 @@ import structlog
 
 from common.errors import ControlError, InvalidRequest, WrongState
 from common.host import serve_service
+from common.paths import checked_socket
 from common.rpc import CallMetrics
-from common.settings import ServeSettings, checked_socket
+from common.settings import ServeSettings
 from common.telemetry import MetricsServer, Source, configure_logging, configure_tracing
 
 log = structlog.get_logger()

@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -31,8 +30,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 DOMAIN = "nixcc"
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """One wrong field: its dotted path and what is wrong with it."""
 
     field: str

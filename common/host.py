@@ -15,8 +15,9 @@ import structlog
 from common.errors import HostUnavailable, WrongState
 from common.manager import Context, Factory
 from common.manager_server import ManagerServicer
+from common.paths import checked_socket
 from common.rpc import CallMetrics, bind, new_server
-from common.settings import checked_socket, service_environment
+from common.settings import service_environment
 from nixcc.manager.v1 import manager_pb2_grpc
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import re
 import threading
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, json_format, message_factory
+from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -272,6 +272,9 @@ def _default(field: FieldSpec) -> Message | None:
     if not text:
         return None
     message = message_factory.GetMessageClass(field.descriptor.containing_type)()
+    # Only declared defaults need it, and it costs 8 ms.
+    from google.protobuf import json_format
+
     try:
         json_format.ParseDict({field.name: json.loads(text)}, message)
     except (ValueError, json_format.ParseError) as error:

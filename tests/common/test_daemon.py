@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import daemons
 import pytest
+
+import daemons
 from daemons import Daemon, daemon, file, until
 
 ALL = ("system",)
