@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -116,6 +117,44 @@ class Tree:
     def real(self, path: str) -> str:
         """The path with all links followed, as the host knows it."""
         return os.path.realpath(self._prefix + path).removeprefix(self._prefix)
+
+    def writable(self, path: str) -> bool:
+        """Whether anybody may write the file: root may always, but sysfs tells by its mode what can be changed."""
+        try:
+            return bool(os.stat(self._prefix + path).st_mode & 0o222)
+        except OSError:
+            return False
+
+    def write(self, path: str, text: str) -> None:
+        """Writes an attribute that is there, in one go. Raises OSError with the kernel's reason."""
+        if not self.writable(path) and self.exists(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        descriptor = os.open(
+            self._prefix + path, os.O_WRONLY | os.O_CLOEXEC | (0 if self.live else os.O_TRUNC)
+        )
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def replace(self, path: str, text: str) -> None:
+        """Makes or replaces a common file (0644) in one step. Raises OSError."""
+        target = self._prefix + path
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        scratch = f"{target}.new"
+        with open(scratch, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, target)
+
+    def remove(self, path: str) -> None:
+        """Removes a common file; harmless where there is none."""
+        try:
+            os.unlink(self._prefix + path)
+        except FileNotFoundError:
+            return
 
     def properties(self, path: str) -> dict[str, str]:
         """`KEY=value` lines, such as a `uevent` file's."""
