@@ -64,8 +64,14 @@ class Target:
         if wish.type is FileType.SYMLINK:
             return os.fsdecode(os.readlink(self._name, dir_fd=self._folder)) == wish.target
         if wish.type is FileType.REGULAR:
-            same_size = self._status.st_size == len(wish.content)
-            return same_size and read_content(self._folder, self._name, len(wish.content)) == wish.content
+            if self._status.st_size != len(wish.content):
+                return False
+            try:
+                return read_content(self._folder, self._name, len(wish.content)) == wish.content
+            except PermissionError:
+                if self._status.st_uid != os.geteuid():
+                    raise
+                return False  # our own, made unreadable
         return True
 
     def _make(self, wish: FileWish, uid: int | None, gid: int | None) -> str:

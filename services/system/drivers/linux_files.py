@@ -137,7 +137,12 @@ class LinuxFileDriver:
         user, group = self._accounts.user(uid), self._accounts.group(gid)
         sort = mode & _FORMAT
         if sort == _FILE:
-            content = read_content(folder, name, status.st_size)
+            try:
+                content = read_content(folder, name, status.st_size)
+            except PermissionError:
+                if uid != os.geteuid():
+                    raise
+                content = None  # our own, made unreadable: different, so that it is put back
             return FileState(_REGULAR, mode & 0o7777, user, group, uid, gid, content)
         if sort == _LINK:
             target = os.readlink(os.fsencode(name), dir_fd=folder).decode(errors="replace")

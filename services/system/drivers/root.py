@@ -30,6 +30,7 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _HOW = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
 # A rename elsewhere in the tree makes the kernel give up with EAGAIN; it asks to be tried again.
 _TRIES = 32
+_AT_ONCE = 128  # descriptors; a process may have 1,024 by default
 _LINKS = 40  # as many as the kernel follows
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,9 +52,14 @@ class Folders:
             raise HostUnavailable(f"the root {root} can't be opened: {error.strerror}") from error
 
     def open(self, path: str) -> int:
-        """The folder's descriptor, which stays owned by this object; raises OSError, EXDEV for an escape."""
+        """The folder's descriptor, owned by this object and good until the next call.
+
+        Raises OSError: EXDEV where a link leads out of the root, ELOOP where one may not be followed.
+        """
         known = self._open.get(path)
         if known is None:
+            if len(self._open) >= _AT_ONCE:
+                self._close_all()
             try:
                 known = self._resolve(path)
             except OSError as error:
@@ -81,16 +87,19 @@ class Folders:
             finally:
                 os.close(folder)
             sync_folder(parent)
-        del self._open[path]
+        self._open.pop(path, None)
         return self.open(path)
 
     def close(self) -> None:
         """Closes all descriptors."""
+        self._close_all()
+        os.close(self._root)
+
+    def _close_all(self) -> None:
         for known in self._open.values():
             if isinstance(known, int) and known != self._root:
                 os.close(known)
         self._open.clear()
-        os.close(self._root)
 
     def _resolve(self, path: str) -> int:
         relative = path.strip("/")

@@ -66,7 +66,7 @@ def test_second_write_does_nothing(driver: FileDriver) -> None:
         assert state(driver, path) == before
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o400, 0o644, 0o755, 0o1777, 0o2755, 0o4755, 0o7777])
+@pytest.mark.parametrize("mode", [0o400, 0o644, 0o755, 0o1777, 0o2755, 0o4755, 0o7777])
 def test_mode(driver: FileDriver, mode: int) -> None:
     driver.write("/f", regular(b"x", mode))
     driver.write("/d", FileWish(FileType.DIRECTORY, mode=mode))
@@ -132,7 +132,7 @@ def test_remove(driver: FileDriver) -> None:
 
 def test_owner(driver: FileDriver) -> None:
     driver.write("/f", regular(b"x"))
-    assert (state(driver, "/f").owner, state(driver, "/f").uid) == (ME, state(driver, "/f").uid)
+    assert state(driver, "/f").owner == ("root" if isinstance(driver, MemoryFileDriver) else ME)
     with pytest.raises(WrongState, match=r"no .*no-such-user"):
         driver.write("/g", FileWish(FileType.REGULAR, b"x", owner="no-such-user"))
     assert driver.read(["/g"]) == {"/g": None}

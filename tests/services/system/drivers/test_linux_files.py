@@ -20,7 +20,7 @@ import pytest
 from common.errors import ControlError, Forbidden, WrongState
 from services.system.drivers.file_target import TEMPORARY
 from services.system.drivers.linux_files import LinuxFileDriver
-from services.system.drivers.root import explain, folders
+from services.system.drivers.root import explain
 from services.system.models import MAX_CONTENT, FileState, FileType, FileWish
 
 LIBC = ctypes.CDLL(None)
@@ -191,6 +191,51 @@ def test_binary_link_target(tmp_path: Path) -> None:
     assert found.target == "\ufffd\ufffd"
 
 
+UNREADABLE = """
+import os, sys
+from pathlib import Path
+from common.errors import Forbidden
+from services.system.drivers.linux_files import LinuxFileDriver
+from services.system.models import FileState, FileType, FileWish
+os.chown(sys.argv[1], 65534, 65534)
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+driver = LinuxFileDriver(Path(sys.argv[1]))
+wish = FileWish(FileType.REGULAR, b"x", mode=0o644)
+driver.write("/f", wish)
+(Path(sys.argv[1]) / "f").chmod(0)
+state = driver.read(["/f"])["/f"]
+assert isinstance(state, FileState) and state.content is None, state
+assert driver.write("/f", wish)
+assert driver.read(["/f"])["/f"].content == b"x"
+assert isinstance(driver.read(["/theirs"])["/theirs"], Forbidden)
+for act in (lambda: driver.write("/f", wish._replace(owner="root")), lambda: driver.write("/theirs", wish)):
+    try:
+        act()
+        raise SystemExit("that was allowed")
+    except Forbidden:
+        pass
+"""
+
+
+def test_without_root(tmp_path: Path, require: Callable[..., None]) -> None:
+    """A daemon of an ordinary user: its own file made unreadable is put back, others' are refused."""
+    require(root=True)
+    tmp_path.chmod(0o1777)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o711)
+    (tmp_path / "theirs").write_text("x")
+    (tmp_path / "theirs").chmod(0o600)
+    ran = subprocess.run(
+        [sys.executable, "-c", UNREADABLE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_umask_does_not_matter(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
@@ -351,17 +396,6 @@ def test_kill_while_a_link_is_made(tmp_path: Path) -> None:
 )
 def test_causes_are_told(number: int, text: str) -> None:
     assert text in str(explain(OSError(number, os.strerror(number)), "/f"))
-
-
-def test_folders_are_opened_once_and_closed(tmp_path: Path) -> None:
-    (tmp_path / "a/b").mkdir(parents=True)
-    before = len(os.listdir("/proc/self/fd"))
-    with folders(tmp_path) as opened:
-        assert opened.open("/a/b") == opened.open("/a/b")
-        assert len(os.listdir("/proc/self/fd")) == before + 2
-        with pytest.raises(FileNotFoundError):
-            opened.open("/a/c")
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def _temporary_name(folder: Path, name: str) -> str:
