@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from nixcc.state.v1 import state_pb2
 
 
-@dataclass(frozen=True, slots=True)
-class KindInfo:
+class KindInfo(NamedTuple):
     """A kind: `VirtualMachine`, its spec's message class, its options and the name of the service that owns it."""
 
     name: str

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 _LATER = frozenset(
     {
         "asyncio",
+        "base64",
+        "common.quantities",
+        "difflib",
         "grpc.aio",
         "google.protobuf.internal.python_message",
+        "google.protobuf.json_format",
         "google.protobuf.text_format",
         "inspect",
+        "shlex",
     }
 )
 

@@ -272,16 +272,26 @@ def _default(field: FieldSpec) -> Message | None:
     if not text:
         return None
     message = message_factory.GetMessageClass(field.descriptor.containing_type)()
-    # Only declared defaults need it, and it costs 8 ms.
-    from google.protobuf import json_format
-
     try:
-        json_format.ParseDict({field.name: json.loads(text)}, message)
-    except (ValueError, json_format.ParseError) as error:
+        value = json.loads(text)
+        if isinstance(value, bool | str) and field.value in (Value.BOOL, Value.STRING):
+            setattr(message, field.name, value)  # spares the common ones 8 ms of imports
+        else:
+            _parse(field.name, value, message)
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{field.descriptor.full_name}: the default {text!r} can't be read: {error}"
         ) from error
     return message
+
+
+def _parse(name: str, value: object, message: Message) -> None:
+    from google.protobuf import json_format
+
+    try:
+        json_format.ParseDict({name: value}, message)
+    except json_format.ParseError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_identity(spec: SpecType, field: FieldSpec | None) -> None:
