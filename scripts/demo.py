@@ -94,6 +94,8 @@ async def show(root: Path, started: float) -> int:
             domain.destroy()
             domain.undefine()
 
+        # Whatever the loop still writes about the last one must not meet the next one.
+        await ncc("reconcile", "--wait")
         healed.append(("a machine deleted through libvirt", await heal(undefine, lambda: runs(connection, "web"))))
     say("what was changed behind its back, and how soon it was put back")
     for what, seconds in healed:
@@ -172,7 +174,8 @@ def target(link: Path) -> str:
 
 def runs(connection: object, name: str) -> bool:
     """Whether libvirt has the machine, running."""
-    return any(domain.name() == name and domain.isActive() for domain in connection.listAllDomains())  # type: ignore[attr-defined]
+    domains = connection.listAllDomains()  # type: ignore[attr-defined]
+    return any(d.name() == name and d.isActive() and d.isPersistent() for d in domains)
 
 
 def say(text: str) -> None:

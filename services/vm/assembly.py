@@ -1,0 +1,54 @@
+"""Puts the service together: driver, kinds and rpcs."""
+
+from __future__ import annotations
+
+from common.manager import Context, Service
+from nixcc.vm.v1 import vm_service_pb2_grpc
+from services.vm.drivers.absent import AbsentVmDriver
+from services.vm.drivers.base import VmDriver
+from services.vm.kinds.machine import VirtualMachineKind
+from services.vm.kinds.network import VirtualNetworkKind
+from services.vm.kinds.pool import StoragePoolKind
+from services.vm.kinds.volume import StorageVolumeKind
+from services.vm.rpc import NAME, VmServicer
+from services.vm.service import VmService
+
+_INSTALL = "the Python module libvirt is not installed: install libvirt-dev, pkg-config and gcc, then run make setup again"
+
+
+def assemble(context: Context) -> Service:
+    """Setting `uri`: libvirt's address of the hypervisor; by default this host's own QEMU."""
+    driver, reason = _driver(context)
+    servicer = VmServicer(VmService(driver), context)
+    return Service(
+        name="vm",
+        kinds=(
+            VirtualMachineKind(driver, reason),
+            VirtualNetworkKind(driver, reason),
+            StoragePoolKind(driver, reason),
+            StorageVolumeKind(driver, reason),
+        ),
+        driver=driver.name,
+        register=lambda server: vm_service_pb2_grpc.add_VmServiceServicer_to_server(servicer, server),
+        rpc_services=(NAME,),
+        capabilities=driver.capabilities,
+        # A kind that this host can't have is told as such; only a hypervisor that should answer is an error.
+        backend_error=driver.error if not reason else lambda: "",
+        close=driver.close,
+    )
+
+
+def _driver(context: Context) -> tuple[VmDriver, str]:
+    """The driver, and why this host can't have the kinds (empty: it can)."""
+    try:
+        from services.vm.drivers.libvirt import LibvirtVmDriver, default_uri, is_test
+    except ImportError:
+        return AbsentVmDriver(_INSTALL), _INSTALL
+    uri = context.settings.get("uri") or default_uri()
+    if context.confined and not is_test(uri):
+        reason = (
+            f"machines of {uri} can't be kept within {context.root}; "
+            "run with --root /, or try it with NCC_VM_URI=test:///default"
+        )
+        return AbsentVmDriver(reason), reason
+    return LibvirtVmDriver(uri, context.state_dir / "vm" / "seeds"), ""

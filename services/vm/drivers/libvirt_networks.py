@@ -1,0 +1,73 @@
+"""libvirt's networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import libvirt
+
+from services.vm.drivers.libvirt_calls import Calls, missing_is_none
+from services.vm.models import Network
+from services.vm.xml.tree import parse
+
+
+class LibvirtNetworks:
+    """See Networks."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def names(self) -> Sequence[str]:
+        """See Networks."""
+        with self._calls.connected("networks can't be listed") as connection:
+            return sorted(network.name() for network in connection.listAllNetworks())
+
+    def get(self, name: str) -> Network | None:
+        """See Networks."""
+        with missing_is_none(), self._calls.network(name, "reading") as network:
+            persistent = bool(network.isPersistent())
+            return Network(
+                name=network.name(),
+                autostart=bool(network.autostart()) if persistent else False,
+                stored=network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE if persistent else 0),
+                live=network.XMLDesc() if network.isActive() else None,
+            )
+        return None
+
+    def define(self, xml: str) -> None:
+        """See Networks."""
+        with self._calls.connected("libvirt refuses the network's definition") as connection:
+            connection.networkDefineXML(xml)
+
+    def undefine(self, name: str) -> None:
+        """See Networks."""
+        with self._calls.network(name, "undefining") as network:
+            network.undefine()
+
+    def start(self, name: str) -> None:
+        """See Networks."""
+        with self._calls.network(name, "starting") as network:
+            network.create()
+
+    def stop(self, name: str) -> None:
+        """See Networks."""
+        with self._calls.network(name, "stopping") as network:
+            network.destroy()
+
+    def set_autostart(self, name: str, value: bool) -> None:
+        """See Networks."""
+        with self._calls.network(name, "changing the autostart of") as network:
+            network.setAutostart(int(value))
+
+    def update_dhcp(self, name: str, add: bool, xml: str) -> None:
+        """See Networks."""
+        section = (
+            libvirt.VIR_NETWORK_SECTION_IP_DHCP_RANGE
+            if parse(xml).tag == "range"
+            else libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
+        )
+        command = (
+            libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if add else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+        )
+        with self._calls.network(name, "changing the DHCP server of") as network:
+            network.update(command, section, -1, xml, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
