@@ -111,7 +111,7 @@ def _hints(kind: FileKind, root: Path, specs: Sequence[File]) -> list[tuple[str,
 
 
 def _tmpfiles(specs: Sequence[File], root: Path) -> list[tuple[str, float, str, str]]:
-    """The same 1,000 files as rules of systemd-tmpfiles, which finds them as they should be."""
+    """The same 1,000 files as `f+` rules of systemd-tmpfiles, which writes them anew each time."""
     tool = shutil.which("systemd-tmpfiles")
     if tool is None:
         return []
@@ -121,11 +121,5 @@ def _tmpfiles(specs: Sequence[File], root: Path) -> list[tuple[str, float, str, 
     )
     argv = [tool, "--create", f"--root={root}", str(rules)]
     times = [_seconds(lambda: subprocess.run(argv, check=True, capture_output=True)) for _ in range(5)]
-    return [
-        (
-            f"File: look at {FILES:,}, contents checked",
-            statistics.median(times) * 1e3,
-            "ms",
-            "systemd-tmpfiles",
-        )
-    ]
+    name = f"File: {FILES:,} declared again, f+ writes them all"
+    return [(name, statistics.median(times) * 1e3, "ms", "systemd-tmpfiles")]

@@ -124,7 +124,7 @@ class LinuxHostDriver:
         unknown, seen = [], set()
         for line in _text(self._proc / "self/mounts").splitlines():
             source, point, sort, options = (_unescape(part) for part in line.split(" ")[:4])
-            if sort in _PSEUDO or (source, sort) in seen:
+            if sort in _PSEUDO or point.startswith(("/proc/", "/sys/")) or (source, sort) in seen:
                 continue  # a bind mount shows the same space again
             if sort.startswith(_REMOTE):
                 unknown.append(f"disk {point}: remote and FUSE file systems are not asked")

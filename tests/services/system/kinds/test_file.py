@@ -178,6 +178,17 @@ PATH = st.text(alphabet=st.sampled_from("/.ab-~'\"\\%$`;\n\t\0é\u202e🦊* "), 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PATH, CONTENT)
 def test_anything_comes_back_equal_or_is_refused(kind: FileKind, path: str, part: File) -> None:
+    comes_back_or_is_refused(kind, path, part)
+
+
+@pytest.mark.soak
+@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(PATH, CONTENT)
+def test_twenty_thousand_come_back_equal_or_are_refused(kind: FileKind, path: str, part: File) -> None:
+    comes_back_or_is_refused(kind, path, part)
+
+
+def comes_back_or_is_refused(kind: FileKind, path: str, part: File) -> None:
     spec = File(path="/sandbox" + path)
     spec.MergeFrom(part)
     if wrong(kind, spec):
