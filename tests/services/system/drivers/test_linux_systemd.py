@@ -84,9 +84,11 @@ def bus(tmp_path: Path, require: Callable[..., None]) -> Iterator[Bus]:
     folder.mkdir()
     (folder / "bus.conf").write_text(CONFIG.format(socket=folder / "socket"))
     made = _start(folder, tmp_path / "root")
-    made.start_fake()
-    yield made
-    made.close()
+    try:
+        made.start_fake()
+        yield made
+    finally:
+        made.close()
 
 
 def _start(folder: Path, root: Path) -> Bus:
