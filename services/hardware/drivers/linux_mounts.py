@@ -308,7 +308,7 @@ def _run(argv: Sequence[str], subject: str) -> None:
             raise HostUnavailable(
                 cause, retry_after=10, next_step=f"plug {subject} in or correct it"
             ) from error
-        if "unknown filesystem" in said or "bad option" in said or "bad usage" in said:
+        if any(text in said for text in ("unknown filesystem", "bad option", "bad usage", "wrong fs type")):
             step = "check fs_type and options; `dmesg` may say more"
             raise InvalidRequest(cause, next_step=step) from error
         raise

@@ -155,6 +155,7 @@ class LinuxSwapDriver:
         if state is not None:
             if state.size == wish.size and wish.algorithm in (None, state.algorithm):
                 return []
+            zram.check(self._tree, wish.path, wish.algorithm)
             if state.active:
                 _off(wish.path)
         zram.set_up(self._tree, wish.path, wish.size or 0, wish.algorithm)

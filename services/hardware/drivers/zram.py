@@ -38,6 +38,15 @@ def read(tree: Tree, path: str) -> Zram | None:
     return Zram(size, chosen.group(1) if chosen else None) if size else None
 
 
+def check(tree: Tree, path: str, algorithm: str | None) -> None:
+    """Raises InvalidRequest where the device doesn't offer the algorithm; asked before anything is taken down."""
+    offered = _offered(tree, path)
+    if algorithm and offered and algorithm not in offered:
+        raise InvalidRequest(
+            f"{path} has no compression {algorithm}", next_step=f"choose one of: {', '.join(offered)}"
+        )
+
+
 def set_up(tree: Tree, path: str, size: int, algorithm: str | None) -> None:
     """Makes the device, empty. Raises Unsupported (no zram), InvalidRequest (no such algorithm), WrongState (busy)."""
     name = path.removeprefix("/dev/")
@@ -55,10 +64,9 @@ def set_up(tree: Tree, path: str, size: int, algorithm: str | None) -> None:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise Forbidden(f"{path} can't be set up: {error.strerror}") from error
-        offered = (tree.text(f"{folder}/comp_algorithm") or "").replace("[", "").replace("]", "")
         raise InvalidRequest(
             f"{path} can't be set up with {algorithm or 'its algorithm'} and {size} bytes: {error.strerror}",
-            next_step=f"choose one of: {', '.join(offered.split())}",
+            next_step=f"choose one of: {', '.join(_offered(tree, path))}",
         ) from error
 
 
@@ -68,6 +76,11 @@ def reset(tree: Tree, path: str) -> None:
         tree.write(f"/sys/block/{path.removeprefix('/dev/')}/reset", "1")
     except OSError as error:
         raise WrongState(f"{path} is in use by something else: {error.strerror}") from error
+
+
+def _offered(tree: Tree, path: str) -> list[str]:
+    text = tree.text(f"/sys/block/{path.removeprefix('/dev/')}/comp_algorithm") or ""
+    return text.replace("[", "").replace("]", "").split()
 
 
 def _ensure(tree: Tree, name: str) -> None:
