@@ -9,8 +9,9 @@ import structlog
 from google.longrunning import operations_pb2_grpc
 
 from common.host import GRACE, add_health_and_reflection, owned
+from common.paths import checked_socket
 from common.rpc import CallMetrics, bind, new_server
-from common.settings import ServeSettings, checked_socket
+from common.settings import ServeSettings
 from common.telemetry import Source
 from nixcc.reconciler.v1 import reconciler_pb2_grpc
 from nixcc.state.v1 import state_pb2_grpc

@@ -21,13 +21,15 @@ log = structlog.get_logger()
 _KEEPALIVE = [
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 3_000),
+    # Without it a stopped process is waited for a minute.
+    ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 _DESCRIBE_DEADLINE = 5.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
-# A backend that does not answer is asked about again this often, in seconds.
-_BACKEND_POLL = 10.0
+# How often, in seconds, a backend that does not answer is asked about again, and a kind that the host can't have.
+_BACKEND_POLL, _UNSUPPORTED_POLL = 5.0, 60.0
 DETECT_DEADLINE = 30.0
 
 T = TypeVar("T")
@@ -211,9 +213,10 @@ class ServiceLink:
     async def _poll_backend(self) -> None:
         """Notices that a backend came back, or a kind became possible."""
         while True:
-            await asyncio.sleep(_BACKEND_POLL)
             known = self.description
-            if known is None or not (known.backend_error or any(kind.unsupported for kind in known.kinds)):
+            down = known is not None and known.backend_error
+            await asyncio.sleep(_BACKEND_POLL if down else _UNSUPPORTED_POLL)
+            if known is None or not (down or any(kind.unsupported for kind in known.kinds)):
                 continue
             try:
                 now = await self.describe()

@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from common.settings import default_state_dir
+    from common.paths import default_state_dir
 
     folder = args.state_dir or default_state_dir()
     if args.restore:

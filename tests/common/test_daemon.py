@@ -17,7 +17,7 @@ import pytest
 import daemons
 from daemons import Daemon, daemon, file, until
 
-ALL = ("system",)
+ALL = ("system", "hardware", "vm")
 
 
 @pytest.fixture
