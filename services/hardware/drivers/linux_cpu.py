@@ -119,26 +119,26 @@ def _governors(tree: Tree) -> str | None:
 
 
 def _caches(tree: Tree, online: list[int], notes: Notes) -> tuple[Cache, ...]:
-    shared: dict[tuple[int, str], set[str]] = {}
-    where: dict[tuple[int, str], str] = {}
+    shared: dict[tuple[int, str, int], set[str]] = {}
+    where: dict[tuple[int, str, int], str] = {}
     for cpu in online:
         folder = f"{CPU}/cpu{cpu}/cache"
         for index in tree.names(folder):
-            level = tree.number(f"{folder}/{index}/level")
-            kind = tree.text(f"{folder}/{index}/type")
+            place = f"{folder}/{index}"
+            level, kind = tree.number(f"{place}/level"), tree.text(f"{place}/type")
             if not index.startswith("index") or level is None or kind is None:
                 continue
-            shared.setdefault((level, kind), set()).add(
-                tree.text(f"{folder}/{index}/shared_cpu_list") or str(cpu)
-            )
-            where.setdefault((level, kind), f"{folder}/{index}")
+            # Fast and slow cores have caches of different sizes.
+            key = (level, kind, _size(tree.text(f"{place}/size")) or 0)
+            shared.setdefault(key, set()).add(tree.text(f"{place}/shared_cpu_list") or str(cpu))
+            where.setdefault(key, place)
     if not where:
         notes.absent("processor.caches", "the kernel does not describe the caches")
     return tuple(
         Cache(
             level=key[0],
             type=key[1],
-            size=_size(tree.text(f"{folder}/size")),
+            size=key[2] or None,
             instances=len(shared[key]),
             ways=tree.number(f"{folder}/ways_of_associativity"),
             line_size=tree.number(f"{folder}/coherency_line_size"),

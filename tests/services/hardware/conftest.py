@@ -18,7 +18,7 @@ Recorded = Callable[[str], Path]
 def plant(root: Path, text: str) -> Path:
     """Makes a tree out of lines: `path = text`, `path -> link target`, `path : hex bytes`, `path/` a folder.
 
-    `\\n` in a text is a line break; `@ folder` is put before the relative paths that follow.
+    `\\n` and `\\t` in a text are a line break and a tab; `@ folder` is put before the relative paths that follow.
     """
     folder = ""
     for line in text.splitlines():
@@ -43,7 +43,7 @@ def plant(root: Path, text: str) -> Path:
         elif found == " : ":
             target.write_bytes(bytes.fromhex(value))
         else:
-            target.write_text(value.replace("\\n", "\n") + "\n")
+            target.write_text(value.replace("\\n", "\n").replace("\\t", "\t") + "\n")
     return root
 
 
