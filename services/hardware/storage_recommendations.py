@@ -16,6 +16,7 @@ _SPECIAL = ("/proc", "/dev", "/sys", "/run", "/var/lib/nfs/rpc_pipefs")
 def storage(inventory: Inventory) -> Iterator[Hint]:
     """Option path, value and reason of file systems, swap and what they need opened first."""
     by_number = {device.major_minor: device for device in inventory.block_devices}
+    by_path = {device.path: device for device in inventory.block_devices}
     by_kernel_name = {device.kernel_name: device for device in inventory.block_devices}
     seen: dict[str, str] = {}
     opened: set[str] = set()
@@ -23,7 +24,8 @@ def storage(inventory: Inventory) -> Iterator[Hint]:
         point, number = mount.mount_point or "", mount.major_minor or ""
         if _is_left_out(mount):
             continue
-        device = by_number.get(number)
+        # btrfs hides the number of the device it lies on.
+        device = by_number.get(number) or by_path.get(mount.source)
         path = ("fileSystems", point)
         if number in seen and mount.type != "btrfs" and device is not None:
             source = f"{seen[number].rstrip('/')}{mount.root if mount.root != '/' else ''}" or "/"

@@ -108,13 +108,13 @@ class _Device:
         owner, group, mode = self._node_status()
         parent = devices.get(os.path.basename(disk)) if self.is_partition else None
         name = tree.text(f"{folder}/dm/name") or self.kernel_name.replace("!", "/")
+        # sysfs has a folder `dm` for the mapper's devices only.
+        path = f"/dev/mapper/{name}" if tree.exists(f"{folder}/dm") else self.node
         removable = tree.flag(f"{disk}/removable")
         return BlockDevice(
             name=name,
             kernel_name=self.kernel_name,
-            path=f"/dev/mapper/{name}"
-            if self.mapper_uuid is not None or "dm" in tree.names(folder)
-            else self.node,
+            path=path,
             type=self._type(),
             major_minor=self.major_minor or None,
             parents=tuple(parents) or ((os.path.basename(disk),) if self.is_partition else ()),
@@ -151,8 +151,8 @@ class _Device:
             zones=zones(tree, disk),
             table=self._table(),
             partition=self._partition(parent),
-            content=self._content(used.types.get(self.major_minor), notes),
-            mount_points=tuple(used.points.get(self.major_minor, ())),
+            content=self._content(used.type(self.major_minor, self.node, path), notes),
+            mount_points=used.at(self.major_minor, self.node, path),
             backing_file=tree.text(f"{folder}/loop/backing_file"),
             mapper_uuid=self.mapper_uuid,
             holders=tuple(tree.names(f"{folder}/holders")),
@@ -245,17 +245,27 @@ class _Device:
 
 @dataclass(frozen=True, slots=True)
 class _Uses:
-    """By device number: where it is mounted (`[SWAP]` for swap), and as what."""
+    """By device number (by path where btrfs hides it): where it is mounted, `[SWAP]` for swap, and as what."""
 
     points: dict[str, list[str]]
     types: dict[str, str]
+
+    def at(self, *keys: str) -> tuple[str, ...]:
+        """Where a device with one of these numbers or paths is in use, each once."""
+        return tuple(dict.fromkeys(point for key in keys for point in self.points.get(key, ())))
+
+    def type(self, *keys: str) -> str | None:
+        """As what it is mounted."""
+        return next((self.types[key] for key in keys if key in self.types), None)
 
 
 def _in_use(tree: Tree) -> _Uses:
     uses = _Uses({}, {})
     for mount in mounts(tree.text("/proc/self/mountinfo") or ""):
-        points = uses.points.setdefault(mount.major_minor, [])
-        uses.types.setdefault(mount.major_minor, mount.fs_type)
+        hidden = mount.major_minor.startswith("0:") and mount.source.startswith("/dev/")
+        key = mount.source if hidden else mount.major_minor
+        points = uses.points.setdefault(key, [])
+        uses.types.setdefault(key, mount.fs_type)
         if mount.mount_point not in points:
             points.append(mount.mount_point)
     for swap in swaps(tree.text("/proc/swaps") or ""):

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import html
+import json
+import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,3 +110,58 @@ def loop(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
     for device in devices:
         subprocess.run(["partx", "--delete", device], check=False, capture_output=True)
         subprocess.run(["losetup", "--detach", device], check=False)
+
+
+class Options:
+    """NixOS's option index: does an option exist, and does a value fit its type?"""
+
+    def __init__(self, rows: list[dict[str, str]]) -> None:
+        self._types = {row["Name"]: html.unescape(row["Type"]) for row in rows}
+
+    def check(self, value: object, *path: str) -> int:
+        """Asserts it of every leaf below; gives how many options were checked."""
+        name = self._name(path)
+        kind = self._types.get(name)
+        if isinstance(value, dict) and (kind is None or kind.startswith("attribute set of (submodule)")):
+            return sum(self.check(inner, *path, key) for key, inner in value.items())
+        assert kind is not None, f"NixOS has no option {'.'.join(path)}"
+        if kind == "list of (submodule)":
+            assert isinstance(value, list)
+            return sum(self.check(inner[key], *path, "_", key) for inner in value for key in inner)
+        assert self._fits(value, kind), f"{'.'.join(path)} is a {kind}, not {value!r}"
+        return 1
+
+    def _name(self, path: tuple[str, ...]) -> str:
+        for known in (path, *((*path[:i], "_name_", *path[i + 1 :]) for i in range(1, len(path)))):
+            if ".".join(known) in self._types:
+                return ".".join(known)
+        return ".".join(path)
+
+    def _fits(self, value: object, kind: str) -> bool:
+        if isinstance(value, bool):
+            return "boolean" in kind
+        if isinstance(value, int):
+            return "integer" in kind and (value >= 0 or "unsigned" not in kind)
+        if isinstance(value, list):
+            return (
+                "list of" in kind
+                and all(isinstance(v, str) for v in value)
+                and (bool(value) or "non-empty (" not in kind)
+            )
+        if pattern := re.search(r"matching the pattern (\S+)", kind):
+            return re.fullmatch(pattern.group(1).replace("[[:print:]]", "[ -~]"), str(value)) is not None
+        return (
+            isinstance(value, str)
+            and ("string" in kind or "path" in kind)
+            and (bool(value) or "non-empty" not in kind)
+        )
+
+
+@pytest.fixture(scope="session")
+def nixos() -> Options:
+    """The index that NIXCC_NIXOS_OPTIONS names, or the one that lies beside the checkout."""
+    beside = Path(__file__).parents[4] / "shared/data/nixos-options.json"
+    path = Path(os.environ.get("NIXCC_NIXOS_OPTIONS", beside))
+    if not path.exists():
+        pytest.skip(f"no option index of NixOS at {path}: name one in NIXCC_NIXOS_OPTIONS")
+    return Options(json.loads(path.read_bytes()))

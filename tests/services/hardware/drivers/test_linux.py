@@ -213,3 +213,8 @@ def test_a_lying_kernel_costs_facts_and_nothing_else(
     found = driver.scan(QUICK_PARTS)
     driver.close()
     assert len(found.timings) == 11
+
+
+def test_btrfs_hides_its_device_number_but_not_where_it_is_mounted(scan: Scan) -> None:
+    disks = {device.name: device for device in scan("laptop").block_devices}
+    assert disks["cryptroot"].mount_points == ("/", "/home")
