@@ -6,8 +6,6 @@ Who there is stands in pyproject.toml's entry points `nixcc.services` and `nixcc
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from common import memory
 from common.errors import ControlError, InvalidRequest, WrongState
 from common.host import serve_service
 from common.paths import checked_socket
@@ -43,7 +42,7 @@ def daemons() -> Mapping[str, EntryPoint]:
 def run(settings: ServeSettings) -> int:
     """Runs until SIGTERM or SIGINT, then drains. 0 when it ended as asked, 1 (and the cause on stderr) otherwise."""
     configure_logging(settings.log_level, settings.log_format)
-    _keep_small()
+    memory.keep_small()
     try:
         names = _chosen(settings)
         if settings.split:
@@ -90,8 +89,8 @@ async def serve(
     try:
         async with AsyncExitStack() as stack:
             await start(settings, names, stack)
-            gc.collect()
-            gc.freeze()
+            trimming = asyncio.create_task(memory.trim_forever())
+            stack.callback(trimming.cancel)
             log.info("ready", socket=str(settings.socket), running=list(names))
             if ready is not None:
                 ready()
@@ -129,11 +128,3 @@ async def start(settings: ServeSettings, names: tuple[str, ...], stack: AsyncExi
         sources += await stack.enter_async_context(daemon(settings, tuple(known)))
     if settings.metrics_port is not None:
         stack.callback(MetricsServer(settings.metrics_port, sources).close)
-
-
-def _keep_small() -> None:
-    """glibc gives each thread an arena of its own; two are enough here and save tens of megabytes."""
-    try:
-        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX, malloc.h
-    except (OSError, AttributeError):
-        log.debug("mallopt is missing; memory may grow more")

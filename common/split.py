@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import os
 import signal
 import time
@@ -31,11 +33,17 @@ def supervise(settings: ServeSettings, names: tuple[str, ...]) -> int:
     Modules are imported before the fork, so that children share their memory; servers, channels and threads are made
     after it, since gRPC and threads do not survive a fork.
     """
-    from common import daemon
+    from common import daemon, memory
 
     for point in (*daemon.services().values(), *daemon.daemons().values()):
         if point.name in names:
             point.load()
+            # Services import the rest where they are put together.
+            if importlib.util.find_spec(f"{point.module}.assembly"):
+                importlib.import_module(f"{point.module}.assembly")
+    memory.keep_small()
+    gc.collect()
+    gc.freeze()
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     children = {name: _fork(settings, name, _FIRST_DELAY, signals) for name in names}
