@@ -13,7 +13,7 @@ help: ## list the targets
 	@scripts/setup.sh run
 	@touch $@
 
-.venv/.ready-test: .venv/.ready-run requirements/dev.txt
+.venv/.ready-test: .venv/.ready-run requirements/dev.txt scripts/setup.sh
 	@scripts/setup.sh test
 	@touch $@
 
@@ -22,7 +22,7 @@ setup: .venv/.ready-run ## make the virtual environment that `ncc` runs in
 demo: .venv/.ready-run ## run the main job once, for real, in a sandbox
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
-test: .venv/.ready-test ## run all tests (ARGS="-k queue" for some)
+test: .venv/.ready-test .venv-protos/.ready ## run all tests (ARGS="-k queue" for some)
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 soak: .venv/.ready-test ## run the long tests: kill -9 at every failpoint with 25 seeds

@@ -1,6 +1,8 @@
 """Generates protos/gen/nixcc from protos/nixcc: messages, stubs, types, and api.binpb for `ncc explain`.
 
-Usage: generate_protos.py [OUTPUT]    (default protos/gen; needs grpcio-tools and mypy-protobuf, see requirements/protos.txt)
+Usage: generate_protos.py [OUTPUT]    (default protos/gen)
+
+Needs grpcio-tools and mypy-protobuf, in an environment of their own: requirements/protos.txt.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def _longrunning(scratch: Path) -> Path:
     include = scratch / "include"
     target = include / "google/longrunning/operations.proto"
     target.parent.mkdir(parents=True)
-    shipped = distribution("googleapis-common-protos").locate_file("google/longrunning/operations_proto.proto")
+    shipped = distribution("googleapis-common-protos").locate_file(
+        "google/longrunning/operations_proto.proto"
+    )
     shutil.copyfile(str(shipped), target)
     return include
 

@@ -30,7 +30,8 @@ def _require(
         missing = reason
     if not missing:
         return
-    text = f"{missing}{'; ' + reason if reason and reason != missing else ''} (make test installs what it needs as root)"
+    because = f"; {reason}" if reason and reason != missing else ""
+    text = f"{missing}{because} (make test installs what it needs as root)"
     if os.environ.get("CI") == "true":
         pytest.fail(f"in CI nothing may be missing: {text}", pytrace=False)
     pytest.skip(text)
