@@ -92,7 +92,7 @@ class LinuxModuleDriver:
             except OSError:
                 # Fixed while it is loaded.
                 pending.append(key)
-        return ", ".join(done), pending
+        return ", ".join(done), tuple(pending)
 
     def unload(self, name: str) -> bool:
         """As the Protocol says."""

@@ -125,6 +125,7 @@ class LinuxMountDriver:
     def _converge(self, wish: MountWish) -> str:
         entry = _current().get(wish.mount_point)
         if entry is None:
+            earlier = self._record.get(wish.mount_point).get("made", [])
             made = _make_folder(wish.mount_point)
             try:
                 _mount(wish)
@@ -132,7 +133,8 @@ class LinuxMountDriver:
                 for folder in reversed(made):
                     os.rmdir(folder)
                 raise
-            self._remember(wish, made)
+            # What an earlier run made is still ours after somebody has unmounted it.
+            self._remember(wish, [*(folder for folder in earlier if folder not in made), *made])
             return f"mounted {wish.source}"
         made = self._record.get(wish.mount_point).get("made", [])
         if not _is_source(wish, entry):
