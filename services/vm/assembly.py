@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from common.manager import Context, Service
 from nixcc.vm.v1 import vm_service_pb2_grpc
 from services.vm.drivers.absent import AbsentVmDriver
@@ -13,7 +16,7 @@ from services.vm.kinds.volume import StorageVolumeKind
 from services.vm.rpc import NAME, VmServicer
 from services.vm.service import VmService
 
-_INSTALL = "the Python module libvirt is not installed: install libvirt-dev, pkg-config and gcc, then run make setup again"
+_INSTALL = "the Python module libvirt is missing: install libvirt-dev, pkg-config and gcc, then run make setup"
 
 
 def assemble(context: Context) -> Service:
@@ -51,4 +54,21 @@ def _driver(context: Context) -> tuple[VmDriver, str]:
             "run with --root /, or try it with NCC_VM_URI=test:///default"
         )
         return AbsentVmDriver(reason), reason
-    return LibvirtVmDriver(uri, context.state_dir / "vm" / "seeds"), ""
+    return LibvirtVmDriver(uri, _seed_folder(context)), ""
+
+
+def _seed_folder(context: Context) -> Path:
+    """Setting `seed_dir`, else in the state folder, unless it is closed to the user that the system's QEMU runs as."""
+    if chosen := context.settings.get("seed_dir"):
+        return Path(chosen)
+    folder = context.state_dir / "vm" / "seeds"
+    if os.geteuid() == 0 and any(_is_closed(parent) for parent in folder.parents):
+        return Path("/var/lib/nixcc-seeds")
+    return folder
+
+
+def _is_closed(folder: Path) -> bool:
+    try:
+        return not folder.stat().st_mode & 0o001
+    except FileNotFoundError:
+        return False

@@ -154,13 +154,9 @@ class Connection:
             ask(connection.domainEventRegisterAny, connection.domainEventDeregisterAny, number, machine)
         number = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
         ask(connection.networkEventRegisterAny, connection.networkEventDeregisterAny, number, network)
-        for number in (
-            libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE,
-            libvirt.VIR_STORAGE_POOL_EVENT_ID_REFRESH,
-        ):
-            ask(
-                connection.storagePoolEventRegisterAny, connection.storagePoolEventDeregisterAny, number, pool
-            )
+        # Not REFRESH: reading volumes refreshes their pool, and would hint at itself.
+        number = libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE
+        ask(connection.storagePoolEventRegisterAny, connection.storagePoolEventDeregisterAny, number, pool)
         return cancels
 
     def _tell(self, event: Event) -> None:

@@ -116,13 +116,19 @@ class VirtualMachineKind:
         if seed is not None and driver.seeds is not None and notes.seed is not None:
             driver.seeds.write(notes.seed.path, seed)
             done.append("wrote the cloud-init seed")
-        kept = self._settle(name, spec, notes, report, done)
-        if not done:
-            return Applied("was so already", changed=False, pending=kept)
-        return Applied(f"{name}: {', '.join(done)}", pending=kept)
+        waiting: list[str] = []
+        pending = self._settle(name, spec, notes, report, done, waiting)
+        told = [*done, *(f"waits for the next start: {reason}" for reason in waiting)]
+        return Applied(f"{name}: {', '.join(told) or 'was so already'}", changed=bool(done), pending=pending)
 
     def _settle(
-        self, name: str, spec: pb.VirtualMachine, notes: Notes, report: Report, done: list[str]
+        self,
+        name: str,
+        spec: pb.VirtualMachine,
+        notes: Notes,
+        report: Report,
+        done: list[str],
+        waiting: list[str],
     ) -> Sequence[str]:
         """What is not in the definition; returns the paths that wait for the next start."""
         machines = self._driver.machines
@@ -134,8 +140,7 @@ class VirtualMachineKind:
         if spec.HasField("running") and not spec.running:
             done.extend(filter(None, [power.switch_off(machines, machine, grace, report)]))
             return ()
-        waiting = hotplug.carry_over(machines, machine, notes)
-        done.extend(f"waits for the next start: {reason}" for reason in waiting)
+        waiting.extend(hotplug.carry_over(machines, machine, notes))
         if spec.HasField("running"):
             done.extend(filter(None, [power.switch_on(machines, machine, grace)]))
         machine = _there(machines.get(name), name)

@@ -37,6 +37,8 @@ def _disks(spec: pb.VirtualMachine) -> Iterator[Violation]:
             # What is not there is not said, either.
             disk.ClearField("path")
             disk.ClearField("volume")
+        if disk.HasField("format") and not disk.path and not disk.volume:
+            yield Violation(f"{where}.format", "has no meaning for an empty drive")
         for field in ("size", "backing"):
             if has(disk, field) and not disk.path:
                 yield Violation(f"{where}.{field}", "needs path")

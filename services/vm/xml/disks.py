@@ -65,7 +65,7 @@ def read_disk(element: Element) -> pb.Disk:
     if bus is not None:
         disk.bus = bus
     known = _FORMATS.get(attribute(element, "driver", "type"))
-    if known is not None:
+    if known is not None and element.find("source") is not None:
         disk.format = known
     return disk
 

@@ -36,6 +36,8 @@ from services.vm.xml.tree import (
 _BOOT_NAMES = {value: name for name, value in BOOT_DEVICES.items()}
 _GRAPHICS_NAMES = {value: name for name, value in GRAPHICS.items()}
 NEW_MEMORY = 1024**3
+# PCI Express has no free slots of its own: devices attached later need a port each.
+_SPARE_PORTS = 8
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def new_domain(name: str, spec: pb.VirtualMachine, host: Host) -> Element:
         if root.get("type") == "kvm":
             add(root, "cpu", {"mode": "host-passthrough", "migratable": "on"})
     devices = add(root, "devices")
+    if "q35" in spec.machine_type:
+        _add_ports(devices, len(spec.disks) + len(spec.interfaces) + _SPARE_PORTS)
     if not spec.HasField("serial_console") or spec.serial_console:
         _add_serial(devices)
     return root
@@ -249,6 +253,12 @@ def _edit_boot(root: Element, spec: pb.VirtualMachine) -> None:
                 set_text(element, tag, checked_text(getattr(direct, field), f"direct_boot.{field}"))
         if element.find("kernel") is None:
             drop(element, "initrd", "cmdline")
+
+
+def _add_ports(devices: Element, count: int) -> None:
+    add(devices, "controller", {"type": "pci", "model": "pcie-root"})
+    for _ in range(count):
+        add(devices, "controller", {"type": "pci", "model": "pcie-root-port"})
 
 
 def _edit_serial(devices: Element, wanted: bool) -> None:

@@ -89,8 +89,11 @@ def write_notes(root: Element, notes: Notes) -> None:
 
 
 def notes_xml(notes: Notes) -> str:
-    """The element alone, for a running machine."""
-    return dump(_build(notes))
+    """The element alone and without its namespace, as virDomainSetMetadata wants it."""
+    element = _build(notes)
+    for child in element.iter():
+        child.tag = child.tag.rpartition("}")[2]
+    return dump(element)
 
 
 def _build(notes: Notes) -> Element:
