@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from functools import partial
 from pathlib import Path
 
-import apsw
-
-from reconciler.store import files
 from reconciler.store.base import (
     Change,
     Event,
@@ -20,6 +17,7 @@ from reconciler.store.base import (
     Store,
 )
 from reconciler.store.memory import MemoryStore
+from reconciler.store.opening import open_folder
 from reconciler.store.selector import Selector
 from reconciler.store.sqlite import SqliteStore
 
@@ -45,16 +43,5 @@ async def open_store(folder: Path, *, vfs: str | None = None) -> SqliteStore:
     Raises WrongState (in use, damaged, from the future), Forbidden or HostUnavailable (folder or disk).
     """
 
-    def connect() -> tuple[int, apsw.Connection]:
-        lock = files.lock(folder)
-        try:
-            connection = files.connect(folder, vfs=vfs)
-        except BaseException:
-            os.close(lock)
-            raise
-        if files.copy_due(folder) and connection.execute("SELECT value FROM meta WHERE key = 'revision'").get:
-            files.make_copy(connection, folder)
-        return lock, connection
-
-    lock, connection = await asyncio.get_running_loop().run_in_executor(None, connect)
-    return SqliteStore(folder, lock, connection, vfs=vfs)
+    opened = await asyncio.get_running_loop().run_in_executor(None, partial(open_folder, folder, vfs=vfs))
+    return SqliteStore(opened)

@@ -114,7 +114,10 @@ class Store(Protocol):
         """Objects as of a revision (None: now), after a kind and name, at most `limit` (0: all)."""
 
     async def commit(self, changes: Sequence[Change]) -> int:
-        """All or nothing, one revision; gives it. Without changes: the newest revision."""
+        """All or nothing, one revision; gives it. Without changes: the newest revision.
+
+        Raises Conflict, InvalidRequest (an object named twice), HostUnavailable, or what a value's function raises.
+        """
 
     def watch(
         self,
@@ -125,15 +128,17 @@ class Store(Protocol):
     ) -> AsyncIterator[Event]:
         """Every change after `since` (None: from this call on), ordered, each revision whole, then live.
 
-        The watch begins with the call, not with the first `anext`.
+        The watch begins with the call, not with the first `anext`, and ends when it is closed or let go of.
+        Raises OutOfRange, later too where the history that is still to be replayed gets compacted.
         """
 
     async def ring_append(self, ring: str, entries: Sequence[tuple[int | None, bytes]]) -> Sequence[int]:
-        """Adds entries (an id replaces or inserts, None takes the next); keeps the newest. Gives the ids."""
+        """Adds entries (an id replaces or inserts, None takes the next) and gives their ids.
 
-    async def ring_list(
-        self, ring: str, *, limit: int = 0, after: int = 0
-    ) -> Sequence[tuple[int, bytes]]:
+        Entries whose id is KEPT_ENTRIES behind the newest are forgotten.
+        """
+
+    async def ring_list(self, ring: str, *, limit: int = 0, after: int = 0) -> Sequence[tuple[int, bytes]]:
         """Entries with a larger id than `after`, oldest first, of those the `limit` newest (0: all)."""
 
     async def document_put(self, bucket: str, key: str, value: bytes | None) -> None:
