@@ -51,7 +51,9 @@ class MemoryHardwareDriver:
     def replay(cls, path: Path) -> MemoryHardwareDriver:
         """From a file that holds an Inventory message as JSON. Raises InvalidRequest where it doesn't."""
         try:
-            message = json_format.Parse(path.read_bytes(), inventory_pb2.Inventory())
+            message = json_format.Parse(
+                path.read_bytes(), inventory_pb2.Inventory(), ignore_unknown_fields=True
+            )
         except (OSError, ValueError, json_format.ParseError) as error:
             raise InvalidRequest(
                 f"{path} holds no recorded scan: {error}", next_step="record one with: ncc hardware -o json"
