@@ -16,7 +16,9 @@ from services.vm.kinds.volume import StorageVolumeKind
 from services.vm.rpc import NAME, VmServicer
 from services.vm.service import VmService
 
-_INSTALL = "the Python module libvirt is missing: install libvirt-dev, pkg-config and gcc, then run make setup"
+_INSTALL = (
+    "the Python module libvirt is missing: install libvirt-dev, pkg-config and gcc, then run make setup"
+)
 
 
 def assemble(context: Context) -> Service:
