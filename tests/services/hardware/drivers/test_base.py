@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
+from common.errors import InvalidRequest
 from nixcc.hardware.v1 import inventory_pb2
 from services.hardware.drivers.base import HardwareDriver
 from services.hardware.drivers.linux import LinuxHardwareDriver
 from services.hardware.drivers.memory import FIELDS, MemoryHardwareDriver
 from services.hardware.drivers.names import Names
 from services.hardware.models.events import DeviceAction, DeviceEvent, Gap
-from services.hardware.models.inventory import QUICK_PARTS, Inventory, Part
+from services.hardware.models.inventory import QUICK_PARTS, FirmwareType, Inventory, Part
 from services.hardware.wire import from_message, to_message
 
 MACHINES = ["this", "laptop", "desktop", "board", "replayed laptop", "replayed desktop"]
@@ -146,9 +147,21 @@ def test_tells_of_devices_until_it_is_stopped(machine: str, make: Make, require:
 
 
 def test_a_snapshot_that_is_none_says_so(tmp_path: Path) -> None:
-    from common.errors import InvalidRequest
-
     (tmp_path / "bad.json").write_text('{"machine": 1}')
-    for name in ("bad.json", "missing.json"):
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "strange.json").write_text('{"nonsense": 1}')
+    for name in ("bad.json", "list.json", "strange.json", "missing.json"):
         with pytest.raises(InvalidRequest, match="no recorded scan"):
             MemoryHardwareDriver.replay(tmp_path / name)
+
+
+def test_replays_what_the_command_line_prints(tmp_path: Path) -> None:
+    (tmp_path / "scan.json").write_text(
+        '{"time": "2026-01-02T03:04:05Z", "duration": "0.05s", "seconds": 0.05, "timings": [{"part": "pci"}],'
+        ' "machine": {"product": "X1", "firmware_type": "UEFI"}, "memory": {"total": 1024}}'
+    )
+    found = MemoryHardwareDriver.replay(tmp_path / "scan.json").scan(QUICK_PARTS)
+    assert found.machine is not None
+    assert (found.machine.product, found.machine.firmware_type) == ("X1", FirmwareType.UEFI)
+    assert found.memory is not None
+    assert found.memory.total == 1024
