@@ -67,12 +67,17 @@ class Client:
     def kinds(self) -> Kinds:
         """All kinds that the daemon knows; asked once."""
         if self._kinds is None:
-            from cli.kinds import Kinds
-            from nixcc.state.v1 import state_pb2
-
-            response = self.call(self.state.ListKinds, state_pb2.ListKindsRequest())
-            self._kinds = Kinds.from_response(response)
+            self.learn()
+        assert self._kinds is not None
         return self._kinds
+
+    def learn(self, *words: str) -> None:
+        """Asks for these kinds only (without words: all): where one is enough, a tenth of the bytes."""
+        from cli.kinds import Kinds
+        from nixcc.state.v1 import state_pb2
+
+        response = self.call(self.state.ListKinds, state_pb2.ListKindsRequest(kinds=words))
+        self._kinds = Kinds.from_response(response)
 
     def call(self, method: Callable[..., Any], request: Any, *, timeout: float | None = 60.0) -> Any:
         """A unary call; `timeout` in seconds."""

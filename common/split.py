@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,7 +40,8 @@ def supervise(settings: ServeSettings, names: tuple[str, ...]) -> int:
         if point.name in names:
             point.load()
             # Services import the rest where they are put together.
-            if importlib.util.find_spec(f"{point.module}.assembly"):
+            package = sys.modules[point.module]
+            if hasattr(package, "__path__") and importlib.util.find_spec(f"{point.module}.assembly"):
                 importlib.import_module(f"{point.module}.assembly")
     memory.keep_small()
     gc.collect()

@@ -124,21 +124,21 @@ class Catalog:
         return message_factory.GetMessageClass(descriptor.output_type)
 
     def files(self, kinds: Iterable[KindInfo]) -> descriptor_pb2.FileDescriptorSet:
-        """The descriptor files that these kinds need, imports first, each once."""
-        found: Mapping[str, descriptor_pb2.FileDescriptorProto] = {}
-        for name in dict.fromkeys(info.link.name for info in kinds):
-            found = {**{file.name: file for file in self._files[name]}, **found}
-        ordered: list[descriptor_pb2.FileDescriptorProto] = []
-        seen: set[str] = set()
+        """The descriptor files that the specs of these kinds need, imports first, each once."""
+        ordered: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+        for info in kinds:
+            known = {file.name: file for file in self._files[info.link.name]}
+            _visit(info.message.DESCRIPTOR.file.name, known, ordered)
+        return descriptor_pb2.FileDescriptorSet(file=ordered.values())
 
-        def visit(name: str) -> None:
-            if name in seen:
-                return
-            seen.add(name)
-            for dependency in found[name].dependency:
-                visit(dependency)
-            ordered.append(found[name])
 
-        for name in found:
-            visit(name)
-        return descriptor_pb2.FileDescriptorSet(file=ordered)
+def _visit(
+    name: str,
+    known: Mapping[str, descriptor_pb2.FileDescriptorProto],
+    ordered: dict[str, descriptor_pb2.FileDescriptorProto],
+) -> None:
+    """Adds a file after what it imports."""
+    if name not in ordered:
+        for dependency in known[name].dependency:
+            _visit(dependency, known, ordered)
+        ordered[name] = known[name]

@@ -162,9 +162,10 @@ class Engine:
         """Whether the resource is settled: in sync, ready and told so."""
         if entry.synced is not None and entry.synced == detection.SerializeToString(deterministic=True):
             return True
-        if entry.spec is None or entry.deleting or not is_ready(entry.resource):
+        spec = self.resources.spec(entry)
+        if spec is None or entry.deleting or not entry.ready:
             return False
-        seen = observe(info, entry.spec, entry.resource.policy, detection)
+        seen = observe(info, spec, entry.resource.policy, detection)
         if (
             not seen.in_sync
             or seen.pending
@@ -172,7 +173,7 @@ class Engine:
             or entry.resource.status.detected != seen.packed
         ):
             return False
-        entry.synced = seen.fingerprint
+        entry.synced, entry.spec = seen.fingerprint, None
         return True
 
     async def _resync_forever(self) -> None:
@@ -252,7 +253,7 @@ class Engine:
         graph = self.resources.graph
         for other in (*graph.dependants_of(ref), *graph.needs(ref)):
             entry = self.resources.get(*other)
-            if entry is not None and (entry.deleting or not is_ready(entry.resource)):
+            if entry is not None and (entry.deleting or not entry.ready):
                 entry.latched = None
                 self.enqueue(other)
 
@@ -264,7 +265,7 @@ class Engine:
     def samples(self) -> Iterable[Sample]:
         """Metrics of the loop."""
         yield Sample("nixcc_resources", "Resources in the store.", "gauge", len(self.resources))
-        ready = sum(is_ready(entry.resource) for entry in self.resources)
+        ready = sum(entry.ready for entry in self.resources)
         yield Sample("nixcc_resources_ready", "Resources that are ready.", "gauge", ready)
         for controller in self._controllers.values():
             yield from controller.samples()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -24,13 +25,56 @@ _FLUSH = 0.5
 _BEHIND = 1_024
 
 
+@dataclass(slots=True)
+class _Row:
+    """An event; a third of the message's size."""
+
+    id: int
+    ref: Ref
+    warning: bool
+    reason: str
+    message: str
+    first: float
+    last: float
+    count: int = 0
+    duration_ms: float | None = None
+
+    def event(self) -> pb.Event:
+        event = pb.Event(
+            id=self.id,
+            type=pb.EVENT_TYPE_WARNING if self.warning else pb.EVENT_TYPE_NORMAL,
+            reason=self.reason,
+            message=self.message,
+            count=self.count,
+            first_time=timestamp(self.first),
+            last_time=timestamp(self.last),
+            duration_ms=self.duration_ms,
+        )
+        event.resource.kind, event.resource.name = self.ref
+        return event
+
+    @classmethod
+    def of(cls, event: pb.Event) -> _Row:
+        return cls(
+            event.id,
+            (event.resource.kind, event.resource.name),
+            event.type == pb.EVENT_TYPE_WARNING,
+            event.reason,
+            event.message,
+            event.first_time.ToMicroseconds() / 1e6,
+            event.last_time.ToMicroseconds() / 1e6,
+            event.count,
+            event.duration_ms if event.HasField("duration_ms") else None,
+        )
+
+
 class EventLog:
     """Events in memory, written to the store's ring in the background."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
-        self._events: dict[int, pb.Event] = {}
+        self._events: dict[int, _Row] = {}
         self._last: dict[tuple[Ref, str, str], int] = {}
         self._next = 1
         self._dirty: set[int] = set()
@@ -41,8 +85,7 @@ class EventLog:
     async def load(self) -> None:
         """Reads what was kept and begins to write."""
         for number, value in await self._store.ring_list(RING, limit=KEPT):
-            event = pb.Event.FromString(value)
-            self._events[number] = event
+            self._events[number] = _Row.of(pb.Event.FromString(value))
             self._next = max(self._next, number + 1)
         self._task = asyncio.create_task(self._flush_forever(), name="events")
 
@@ -62,36 +105,29 @@ class EventLog:
         now = self._clock()
         same = (ref, reason, message)
         number = self._last.get(same)
-        event = None if number is None else self._events.get(number)
-        if event is None or now - event.last_time.ToMicroseconds() / 1e6 > _WINDOW:
+        row = None if number is None else self._events.get(number)
+        if row is None or now - row.last > _WINDOW:
             number, self._next = self._next, self._next + 1
-            event = self._events[number] = pb.Event(
-                id=number,
-                type=pb.EVENT_TYPE_WARNING if warning else pb.EVENT_TYPE_NORMAL,
-                reason=reason,
-                message=message[:4_096],
-                first_time=timestamp(now),
-            )
-            event.resource.kind, event.resource.name = ref
+            row = self._events[number] = _Row(number, ref, warning, reason, message[:4_096], now, now)
             self._last[same] = number
             self._trim()
-        event.count += 1
-        event.last_time.CopyFrom(timestamp(now))
+        row.count += 1
+        row.last = now
         if duration_ms is not None:
-            event.duration_ms = duration_ms
-        self._dirty.add(event.id)
+            row.duration_ms = duration_ms
+        self._dirty.add(row.id)
         self._wake.set()
         for queue in list(self._followers):
             if queue.qsize() >= _BEHIND:
                 self._followers.discard(queue)
                 queue.put_nowait(None)
             else:
-                queue.put_nowait(_copy(event))
+                queue.put_nowait(row.event())
 
     def newest(self, matches: Callable[[pb.Event], bool], limit: int = 0) -> list[pb.Event]:
         """Kept events that match, oldest first, at most the `limit` newest."""
-        found = [event for event in self._events.values() if matches(event)]
-        return [_copy(event) for event in (found[-limit:] if limit else found)]
+        found = [event for row in self._events.values() if matches(event := row.event())]
+        return found[-limit:] if limit else found
 
     async def follow(self, matches: Callable[[pb.Event], bool], limit: int = 0) -> AsyncIterator[pb.Event]:
         """Kept events, then new ones as they happen; ends where the reader falls too far behind."""
@@ -106,14 +142,11 @@ class EventLog:
         finally:
             self._followers.discard(queue)
 
-    def __iter__(self) -> Iterator[pb.Event]:
-        return iter(list(self._events.values()))
-
     def _trim(self) -> None:
         while len(self._events) > KEPT:
             number = next(iter(self._events))
-            event = self._events.pop(number)
-            same = ((event.resource.kind, event.resource.name), event.reason, event.message)
+            row = self._events.pop(number)
+            same = (row.ref, row.reason, row.message)
             if self._last.get(same) == number:
                 del self._last[same]
             self._dirty.discard(number)
@@ -127,7 +160,7 @@ class EventLog:
 
     async def _flush(self) -> None:
         numbers, self._dirty = sorted(self._dirty), set()
-        rows = [(n, self._events[n].SerializeToString()) for n in numbers if n in self._events]
+        rows = [(n, self._events[n].event().SerializeToString()) for n in numbers if n in self._events]
         if not rows:
             return
         try:
@@ -136,9 +169,3 @@ class EventLog:
             # Events are a convenience: a full disk must not stop the loop.
             log.warning("events could not be kept", error=str(error))
             self._dirty.update(numbers)
-
-
-def _copy(event: pb.Event) -> pb.Event:
-    copy = pb.Event()
-    copy.CopyFrom(event)
-    return copy

@@ -26,7 +26,6 @@ from reconciler.conditions import (
     UNKNOWN,
     Aspect,
     build,
-    is_ready,
     timestamp,
 )
 from reconciler.events import EventLog
@@ -170,7 +169,7 @@ class Reconciler:
             return aspects, Blocked(on=tuple(waiting))
         if entry.latched is not None and entry.latched == _latch(entry, seen):
             return dict(_aspects(entry)), LATCHED
-        heal = is_ready(entry.resource)
+        heal = entry.ready
         if heal and self._flapping.heal(entry.ref):
             message = "put back five times within a minute; somebody else writes it too"
             self._events.record(entry.ref, "Flapping", message, warning=True)
@@ -359,8 +358,10 @@ class Reconciler:
         return Done()
 
     def _remember(self, entry: Entry, seen: Observation, outcome: Outcome) -> None:
-        plain = isinstance(outcome, Done) and seen.in_sync and is_ready(entry.resource)
+        plain = isinstance(outcome, Done) and seen.in_sync and entry.ready
         entry.synced = seen.fingerprint if plain else None
+        if plain:
+            entry.spec = None  # equal bytes need no diff, and so no spec
         if isinstance(outcome, Terminal):
             entry.latched = _latch(entry, seen)
         elif outcome != LATCHED:
@@ -368,7 +369,7 @@ class Reconciler:
 
     def _ready(self, ref: Ref) -> bool:
         other = self._resources.get(*ref)
-        return other is not None and not other.deleting and is_ready(other.resource)
+        return other is not None and not other.deleting and other.ready
 
     def _status(
         self, entry: Entry, seen: Observation | None, aspects: Mapping[str, Aspect]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import Message
 
@@ -12,22 +13,33 @@ from common.errors import Conflict, NotFound
 from common.spec import references
 from nixcc.resource.v1 import resource_pb2
 from reconciler.catalog import Catalog
+from reconciler.conditions import is_ready
 from reconciler.graph import DependencyGraph
-from reconciler.store import Put, Record, Remove, Store
+from reconciler.store import Put, Remove, Store
 
 Ref = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Entry:
-    """One resource and what the loop remembers of it between two looks."""
+    """One resource and what the loop remembers of it between two looks.
+
+    Bytes instead of messages: ten thousand parsed resources would cost 40 MB, and most are not looked into for hours.
+    """
 
     kind: str
     name: str
-    resource: resource_pb2.Resource
+    # The resource as the store has it; `resource` parses it.
+    value: bytes
     revision: int
     etag: int
-    # The spec in the kind's own message; None until its service was seen.
+    # Its name on the host.
+    key: str = ""
+    # Whether its deletion was asked for.
+    deleting: bool = False
+    # `Ready`, for the spec as it is now.
+    ready: bool = False
+    # The spec in the kind's own message; None: parse it again (`Resources.spec`).
     spec: Message | None = None
     # Bytes of the last detection that was found in sync with this very spec and policy: equal bytes need no diff.
     synced: bytes | None = None
@@ -36,7 +48,7 @@ class Entry:
     # When the change that is being healed was noticed (loop clock).
     noticed: float = 0.0
     # End of the last own Apply (loop clock): hints soon after are echoes of it.
-    applied_at: float = field(default=-1e9)
+    applied_at: float = -1e9
 
     @property
     def ref(self) -> Ref:
@@ -44,14 +56,14 @@ class Entry:
         return self.kind, self.name
 
     @property
-    def key(self) -> str:
-        """Its name on the host."""
-        return self.resource.metadata.key
+    def resource(self) -> resource_pb2.Resource:
+        """The whole resource; shared, never to be changed."""
+        return _parsed(self.value)
 
-    @property
-    def deleting(self) -> bool:
-        """Whether its deletion was asked for."""
-        return self.resource.metadata.HasField("delete_time")
+
+@lru_cache(maxsize=512)
+def _parsed(value: bytes) -> resource_pb2.Resource:
+    return resource_pb2.Resource.FromString(value)
 
 
 # Called after each commit with what changed: the old entry's resource (None: new) and the entry (None: gone).
@@ -77,7 +89,7 @@ class Resources:
         """Reads everything; once, before the loop starts."""
         page = await self.store.list()
         for record in page.records:
-            self._take(record.kind, record.name, _parse(record), record.revision, record.etag)
+            self._take(record.kind, record.name, record.value, record.revision)
 
     def __len__(self) -> int:
         return sum(map(len, self._entries.values()))
@@ -112,10 +124,8 @@ class Resources:
 
     def parse_specs(self, kind: str) -> None:
         """Parses specs (anew) once the kind's message is known."""
-        info = self._catalog.kinds[kind]
         for entry in self.of_kind(kind).values():
-            entry.spec = info.unpack(entry.resource.spec)
-            entry.synced = None
+            entry.spec = entry.synced = None
             self._link(entry)
 
     async def commit(self, changes: Sequence[Put | Remove]) -> int:
@@ -130,9 +140,7 @@ class Resources:
                 self._drop(change.kind, change.name, revision)
                 continue
             value = change.value(revision) if callable(change.value) else change.value
-            resource = resource_pb2.Resource.FromString(value)
-            etag = int(resource.metadata.etag)
-            self._take(change.kind, change.name, resource, revision, etag)
+            self._take(change.kind, change.name, value, revision)
         return revision
 
     def put(
@@ -145,11 +153,17 @@ class Resources:
     ) -> Put:
         """The change that writes this resource."""
 
+        made: tuple[int, bytes] = (-1, b"")
+
         def value(revision: int) -> bytes:
-            resource.metadata.revision = revision
-            if spec_changed:
-                resource.metadata.etag = str(revision)
-            return resource.SerializeToString(deterministic=True)
+            nonlocal made
+            if made[0] != revision:
+                resource.metadata.revision = revision
+                if spec_changed:
+                    resource.metadata.etag = str(revision)
+                made = (revision, resource.SerializeToString(deterministic=True))
+            # The store and the entry share these bytes.
+            return made[1]
 
         return Put(
             kind=resource.kind,
@@ -188,23 +202,21 @@ class Resources:
         resource.status.CopyFrom(status)
         return self.put(resource, spec_changed=False, expect_revision=entry.revision)
 
-    def _take(self, kind: str, name: str, resource: resource_pb2.Resource, revision: int, etag: int) -> None:
+    def _take(self, kind: str, name: str, value: bytes, revision: int) -> None:
         entries = self._entries.setdefault(kind, {})
         entry = entries.get(name)
         if entry is not None and entry.revision >= revision:
             return  # a later commit was shown first
+        resource = _parsed(value)
         old = None if entry is None else entry.resource
         if entry is None:
-            entry = entries[name] = Entry(kind, name, resource, revision, etag)
-            self._by_key[kind, resource.metadata.key] = name
-        else:
-            if old is not None and (old.spec != resource.spec or old.policy != resource.policy):
-                entry.spec = entry.synced = entry.latched = None
-            entry.resource, entry.revision, entry.etag = resource, revision, etag
-        if entry.spec is None:
-            info = self._catalog.kinds.get(kind)
-            if info is not None:
-                entry.spec = info.unpack(resource.spec)
+            entry = entries[name] = Entry(kind, name, value, revision, 0, resource.metadata.key)
+            self._by_key[kind, entry.key] = name
+        entry.value, entry.revision, entry.etag = value, revision, int(resource.metadata.etag)
+        entry.deleting = resource.metadata.HasField("delete_time")
+        entry.ready = is_ready(resource)
+        if old is None or old.spec != resource.spec or old.policy != resource.policy:
+            entry.spec = entry.synced = entry.latched = None
             self._link(entry)
         for listener in self._listeners:
             listener(entry.ref, old, entry)
@@ -219,8 +231,16 @@ class Resources:
             listener(entry.ref, entry.resource, None)
         self.graph.remove(entry.ref)
 
+    def spec(self, entry: Entry) -> Message | None:
+        """The spec in the kind's own message; None while its service was never seen."""
+        if entry.spec is None:
+            info = self._catalog.kinds.get(entry.kind)
+            if info is not None:
+                entry.spec = info.unpack(entry.resource.spec)
+        return entry.spec
+
     def _link(self, entry: Entry) -> None:
-        self.graph.replace(entry.ref, needs(entry.resource, entry.spec))
+        self.graph.replace(entry.ref, needs(entry.resource, self.spec(entry)))
 
 
 def needs(resource: resource_pb2.Resource, spec: Message | None) -> list[Ref]:
@@ -230,7 +250,3 @@ def needs(resource: resource_pb2.Resource, spec: Message | None) -> list[Ref]:
         found += [(kind, name) for _, kind, name in references(spec)]
     own = (resource.kind, resource.metadata.name)
     return [ref for ref in dict.fromkeys(found) if ref != own]
-
-
-def _parse(record: Record) -> resource_pb2.Resource:
-    return resource_pb2.Resource.FromString(record.value)

@@ -27,6 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     client = connect(args)
     found = resources(client, args.kind, args.names, args.selector)
+    if found and args.output != "name" and args.kind:
+        client.learn(found[0].kind)
     if args.output in ("json", "yaml"):
         from cli.presentation import resource_to_dict
 
