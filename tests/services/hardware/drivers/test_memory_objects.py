@@ -1,4 +1,4 @@
-"""What mount and swap drivers have in common: the same steps on the real one and on the one in memory."""
+"""What the drivers of one kind have in common: the same steps on the real one and on the one in memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from services.hardware.drivers.base import MountDriver, SwapDriver
+from common.errors import InvalidRequest
+from services.hardware.drivers.base import GovernorDriver, MountDriver, SwapDriver
+from services.hardware.drivers.linux_governor import LinuxGovernorDriver
 from services.hardware.drivers.linux_mounts import LinuxMountDriver
 from services.hardware.drivers.linux_swap import LinuxSwapDriver
-from services.hardware.drivers.memory_objects import MemoryMountDriver, MemorySwapDriver
+from services.hardware.drivers.memory_objects import MemoryGovernorDriver, MemoryMountDriver, MemorySwapDriver
 from services.hardware.drivers.record import Record
-from services.hardware.models.states import MountState, MountWish, SwapState, SwapType, SwapWish
+from services.hardware.drivers.tree import Tree
+from services.hardware.models.states import (
+    GovernorState,
+    MountState,
+    MountWish,
+    SwapState,
+    SwapType,
+    SwapWish,
+)
 
 BOTH = ["memory", pytest.param("linux", marks=pytest.mark.host)]
 
@@ -88,3 +98,38 @@ def test_swap_is_made_changed_and_removed(swaps: SwapDriver, tmp_path: Path) -> 
     assert path not in swaps.present()
     assert swaps.remove(path) is True
     assert swaps.remove(path) is False
+
+
+@pytest.fixture(params=["memory", "recorded"])
+def governors(
+    request: pytest.FixtureRequest, recorded: Callable[[str], Path], tmp_path: Path
+) -> GovernorDriver:
+    """The laptop's two policies."""
+    if request.param == "recorded":
+        return LinuxGovernorDriver(Tree(recorded("laptop")), Record(tmp_path / "governors.json"))
+    offered = ("performance", "powersave")
+    return MemoryGovernorDriver(
+        {
+            "policy0": GovernorState("policy0", "powersave", 400000, 4700000, offered),
+            "policy2": GovernorState("policy2", "performance", 400000, 3400000, offered),
+        }
+    )
+
+
+def test_governors_are_set_and_given_back(governors: GovernorDriver) -> None:
+    assert governors.unsupported() == ""
+    first = governors.read(["all", "policy0", "policy9"])
+    assert first["all"] == GovernorState("all", "performance,powersave", 400000, 4700000)
+    assert first["policy9"] is None
+    assert governors.set("all", "powersave", 500000, None)
+    assert governors.set("all", "powersave", 500000, None) == ""
+    assert governors.read(["all"])["all"] == GovernorState("all", "powersave", 500000, 4700000)
+    with pytest.raises(InvalidRequest):
+        governors.set("all", "ondemand", None, None)
+    with pytest.raises(InvalidRequest):
+        governors.set("policy9", "powersave", None, None)
+    assert governors.release("all") is True
+    assert governors.release("all") is False
+    found = governors.read(["all", "policy2"])
+    assert found["all"] is None
+    assert found["policy2"] == GovernorState("policy2", "performance", 400000, 3400000)
