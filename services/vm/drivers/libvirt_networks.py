@@ -9,7 +9,7 @@ import libvirt
 
 from services.vm.drivers.libvirt_calls import Calls, missing_is_none
 from services.vm.models import Network
-from services.vm.xml.tree import parse
+from services.vm.xml.tree import parse, text_of
 
 
 class LibvirtNetworks:
@@ -38,7 +38,12 @@ class LibvirtNetworks:
     def define(self, xml: str) -> None:
         """See Networks."""
         with self._calls.connected("libvirt refuses the network's definition") as connection:
-            connection.networkDefineXML(xml)
+            if connection.getType() == "TEST" and text_of(parse(xml), "name") in connection.listNetworks():
+                # It would never tell nor use the new definition of a network that is up.
+                connection.networkLookupByName(text_of(parse(xml), "name")).destroy()
+                connection.networkDefineXML(xml).create()
+            else:
+                connection.networkDefineXML(xml)
 
     def undefine(self, name: str) -> None:
         """See Networks."""

@@ -94,9 +94,9 @@ class VirtualNetworkKind:
             done.append("changed its DHCP server")
             network = _there(networks.get(name), name)
         waiting = _observe(network).pending
-        if waiting:
-            done.append(f"waits until it is started anew: {', '.join(waiting)}")
-        return Applied(f"{name}: {', '.join(done) or 'was so already'}", changed=bool(done), pending=waiting)
+        told = [*done, *([f"waits until it is started anew: {', '.join(waiting)}"] if waiting else [])]
+        message = f"{name}: {', '.join(told) or 'was so already'}"
+        return Applied(message, changed=bool(done), pending=waiting)
 
     def _switch(self, network: Network, running: bool) -> str:
         networks = self._driver.networks
