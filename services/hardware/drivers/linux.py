@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ class LinuxHardwareDriver:
 
     def __init__(self, root: Path = Path("/"), names: Names | None = None) -> None:
         self._tree = Tree(root)
-        self._given_names = names
+        self._lock = threading.Lock()
+        self._made_names = names
+        self._usage = linux_filesystems.PatientUsage()
         self.events = Uevents()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scan")
         # Groups of parts; a group that another one's nouns are needed for is read with it.
@@ -78,15 +80,16 @@ class LinuxHardwareDriver:
 
     @property
     def capabilities(self) -> Sequence[str]:
-        """`hotplug` on a running host, and where names come from."""
-        return (
-            *(("hotplug",) if self._tree.live else ("recorded",)),
-            *(f"names:{s}" for s in [self._names.source] if s),
-        )
+        """Whether it is a running host or a recorded one."""
+        return ("hotplug",) if self._tree.live else ("recorded",)
 
-    @cached_property
+    @property
     def _names(self) -> Names:
-        return self._given_names or Names()
+        """Made by the first part that asks; several do at once."""
+        with self._lock:
+            if self._made_names is None:
+                self._made_names = Names()
+            return self._made_names
 
     def scan(self, parts: frozenset[Part]) -> Inventory:
         """As the Protocol says."""
@@ -148,7 +151,7 @@ class LinuxHardwareDriver:
 
     def _file_systems(self, notes: Notes, parts: frozenset[Part]) -> Facts:
         return {
-            "file_systems": linux_filesystems.file_systems(self._tree, notes),
+            "file_systems": linux_filesystems.file_systems(self._tree, self._usage, notes),
             "swap_spaces": linux_filesystems.swap_spaces(self._tree),
         }
 

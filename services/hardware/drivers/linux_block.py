@@ -206,7 +206,8 @@ class _Device:
         if not self.is_partition:
             return None
         number = self.tree.number(f"{self.folder}/partition")
-        table = parent.partition_table if parent else None
+        # A disk that sleeps is left alone where udev knows already.
+        table = parent.partition_table if parent and not self.known("ID_PART_ENTRY_TYPE") else None
         own = (table[1].get(number or 0) if table else None) or PartitionEntry(number=number)
         properties = self.tree.properties(f"{self.folder}/uevent")
         kind = own.type or self.known("ID_PART_ENTRY_TYPE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
@@ -15,7 +16,7 @@ from services.hardware.models.storage import FileSystem, SwapSpace
 _PATIENCE = 0.1
 
 
-def file_systems(tree: Tree, notes: Notes) -> tuple[FileSystem, ...]:
+def file_systems(tree: Tree, patient: PatientUsage, notes: Notes) -> tuple[FileSystem, ...]:
     """All mounts, in the order they were made. A server that doesn't answer costs its usage and nothing else."""
     entries = list(mounts(tree.text("/proc/self/mountinfo") or ""))
     if not entries:
@@ -25,7 +26,7 @@ def file_systems(tree: Tree, notes: Notes) -> tuple[FileSystem, ...]:
         return tuple(_noun(entry, None) for entry in entries)
     slow = [entry for entry in entries if _may_hang(entry)]
     usage = {entry.id: _usage(entry.mount_point) for entry in entries if entry not in slow}
-    usage |= _with_patience(slow)
+    usage |= patient.ask(slow)
     for entry in entries:
         if entry.id not in usage:
             notes.absent(
@@ -54,23 +55,43 @@ def _usage(path: str) -> os.statvfs_result | None:
         return None
 
 
-def _with_patience(entries: Sequence[MountEntry]) -> dict[int, os.statvfs_result | None]:
-    """Asks all at once. A call that hangs can't be ended, so its thread is left to itself."""
-    answers: SimpleQueue[tuple[int, os.statvfs_result | None]] = SimpleQueue()
-    for entry in entries:
+class PatientUsage:
+    """Asks servers that may hang, all at once. A call that hangs can't be ended: its thread is left to itself, and
+    nobody else asks that server until it has answered, however often the machine is scanned.
+    """
 
-        def ask(entry: MountEntry = entry) -> None:
-            answers.put((entry.id, _usage(entry.mount_point)))
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[int] = set()
 
-        threading.Thread(target=ask, name=f"statvfs {entry.mount_point}", daemon=True).start()
-    found: dict[int, os.statvfs_result | None] = {}
-    try:
-        while len(found) < len(entries):
-            key, answer = answers.get(timeout=_PATIENCE)
-            found[key] = answer
-    except Empty:
-        pass
-    return found
+    def ask(self, entries: Sequence[MountEntry]) -> dict[int, os.statvfs_result | None]:
+        """By mount; without those that gave no answer in time."""
+        answers: SimpleQueue[tuple[int, os.statvfs_result | None]] = SimpleQueue()
+        asked = 0
+        for entry in entries:
+            with self._lock:
+                if entry.id in self._waiting:
+                    continue
+                self._waiting.add(entry.id)
+            asked += 1
+            arguments = (entry, answers)
+            name = f"statvfs {entry.mount_point}"
+            threading.Thread(target=self._ask, args=arguments, name=name, daemon=True).start()
+        found: dict[int, os.statvfs_result | None] = {}
+        deadline = time.monotonic() + _PATIENCE
+        try:
+            while len(found) < asked:
+                key, answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+                found[key] = answer
+        except Empty:
+            pass
+        return found
+
+    def _ask(self, entry: MountEntry, answers: SimpleQueue[tuple[int, os.statvfs_result | None]]) -> None:
+        answer = _usage(entry.mount_point)
+        with self._lock:
+            self._waiting.discard(entry.id)
+        answers.put((entry.id, answer))
 
 
 def _noun(entry: MountEntry, usage: os.statvfs_result | None) -> FileSystem:
