@@ -23,9 +23,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Daemon:
     """A running control center under a folder of its own."""
 
-    def __init__(self, folder: Path, *options: str, uri: str = "test:///default") -> None:
+    def __init__(
+        self, folder: Path, *options: str, uri: str = "test:///default", root: Path | None = None
+    ) -> None:
         self.folder = folder
-        self.root = folder / "root"
+        self.root = root or folder / "root"
         self.root.mkdir(exist_ok=True)
         self.socket = folder / "nixcc.sock"
         self.environment = {**os.environ, "NCC_SOCKET": str(self.socket), "NCC_VM_URI": uri}

@@ -27,8 +27,8 @@ class VmService:
 
     def machines(self) -> Sequence[Machine]:
         """All machines, sorted by name; those that go away meanwhile are left out."""
-        found = (self._driver.machines.get(name) for name in self._driver.machines.names())
-        return [machine for machine in found if machine is not None]
+        machines = self._driver.machines
+        return [machine for machine in machines.get_many(machines.names()).values() if machine is not None]
 
     def machine(self, name: str) -> Machine:
         """The machine; NotFound where there is none."""

@@ -57,6 +57,9 @@ class Machines(Protocol):
     def get(self, name: str) -> Machine | None:
         """The machine; None: there is none."""
 
+    def get_many(self, names: Sequence[str]) -> Mapping[str, Machine | None]:
+        """Several at once, one entry a name."""
+
     def define(self, xml: str) -> None:
         """Makes a machine, or changes what it will be at its next start. InvalidRequest, Unsupported."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import libvirt
@@ -57,6 +59,9 @@ _REASONS: Mapping[State, Mapping[int, str]] = {
     },
     State.CRASHED: {libvirt.VIR_DOMAIN_CRASHED_PANICKED: "panicked"},
 }
+_RUNS = re.compile(r"<domain\b[^>]*\sid=")
+# From so many on they are asked for together.
+_FEW = 4
 _STORED = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 _UNDEFINE = (
@@ -81,8 +86,24 @@ class LibvirtMachines(LibvirtSnapshots):
     def get(self, name: str) -> Machine | None:
         """See Machines."""
         with missing_is_none(), self._calls.domain(name, "reading machine") as domain:
-            return _read(domain)
+            return _read(domain, _ask(domain))
         return None
+
+    def get_many(self, names: Sequence[str]) -> Mapping[str, Machine | None]:
+        """See Machines."""
+        if len(names) < _FEW:
+            return {name: self.get(name) for name in names}
+        found: dict[str, Machine | None] = dict.fromkeys(names)
+        with self._calls.connected("machines can't be read") as connection:
+            for domain, facts in _ask_all(connection):
+                if domain.name() not in found:
+                    continue
+                try:
+                    found[domain.name()] = _read(domain, facts)
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise
+        return found
 
     def define(self, xml: str) -> None:
         """See Machines."""
@@ -213,27 +234,55 @@ class LibvirtMachines(LibvirtSnapshots):
             return read_stats(connection, names, STATES)
 
 
-def _read(domain: Any) -> Machine:
-    """All about one domain; asked again where it changes between two questions."""
-    number, reason = domain.state()
-    state = STATES.get(number, State.RUNNING)
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is asked of all machines in one call, or of one in a few."""
+
+    state: int
+    reason: int
+    autostart: bool
+    persistent: bool
+
+
+def _ask(domain: Any) -> _Facts:
+    state, reason = domain.state()
+    persistent = bool(domain.isPersistent())
+    return _Facts(state, reason, bool(domain.autostart()) if persistent else False, persistent)
+
+
+def _ask_all(connection: Any) -> Iterator[tuple[Any, _Facts]]:
+    """All machines; a few calls whatever their number."""
+    domains = connection.listAllDomains()
+    if not domains:
+        return
+    autostarted, persistent = (
+        {domain.name() for domain in connection.listAllDomains(flag)}
+        for flag in (libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+    )
+    for domain, values in connection.domainListGetStats(domains, libvirt.VIR_DOMAIN_STATS_STATE):
+        name = domain.name()
+        facts = _Facts(values["state.state"], values["state.reason"], name in autostarted, name in persistent)
+        yield domain, facts
+
+
+def _read(domain: Any, facts: _Facts) -> Machine:
+    """All about one domain. It may start or stop meanwhile: an event follows, and it is read again."""
+    state = STATES.get(facts.state, State.RUNNING)
+    stored = domain.XMLDesc(_STORED)
     live = None
-    if domain.isActive():
-        try:
-            live = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
-        except libvirt.libvirtError:
-            if domain.isActive():
-                raise
-            return _read(domain)
-    elif state not in (State.OFF, State.CRASHED):
+    if state is not State.OFF:
+        text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
+        # A definition with an id is that of a running machine.
+        live = text if _RUNS.match(text) else None
+    if live is None and state is not State.CRASHED:
         state = State.OFF
     return Machine(
         name=domain.name(),
         uuid=domain.UUIDString(),
         state=state,
-        reason=_REASONS.get(state, {}).get(reason, ""),
-        autostart=bool(domain.autostart()) if domain.isPersistent() else False,
-        persistent=bool(domain.isPersistent()),
-        stored=domain.XMLDesc(_STORED),
+        reason=_REASONS.get(state, {}).get(facts.reason, ""),
+        autostart=facts.autostart,
+        persistent=facts.persistent,
+        stored=stored,
         live=live,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 from xml.etree.ElementTree import Element
@@ -60,6 +60,10 @@ class MemoryMachines:
                 stored=dump(machine.stored),
                 live=dump(machine.live) if machine.live is not None else None,
             )
+
+    def get_many(self, names: Sequence[str]) -> Mapping[str, Machine | None]:
+        """See Machines."""
+        return {name: self.get(name) for name in names}
 
     def define(self, xml: str) -> None:
         """See Machines."""

@@ -40,9 +40,8 @@ class VirtualMachineKind:
     def detect(self, keys: Sequence[str]) -> Mapping[str, Detection[pb.VirtualMachine]]:
         """See Kind."""
         found: dict[str, Detection[pb.VirtualMachine]] = {}
-        for key in keys:
+        for key, machine in self._driver.machines.get_many(keys).items():
             try:
-                machine = self._driver.machines.get(key)
                 found[key] = None if machine is None else self._observe(machine)
             except HostUnavailable:
                 raise
