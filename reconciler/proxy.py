@@ -21,7 +21,9 @@ class Forwarder(grpc.GenericRpcHandler):
         self._catalog = catalog
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """grpc's hook: a handler for the method, or None."""
         method: str = handler_call_details.method
         # Never the ManagerService: clients write desired state.

@@ -70,7 +70,9 @@ async def show(root: Path, started: float) -> int:
 
     healed: list[tuple[str, float]] = []
     content = motd.read_bytes()
-    healed.append(("a file edited", await heal(lambda: motd.write_text("hacked\n"), lambda: read(motd) == content)))
+    healed.append(
+        ("a file edited", await heal(lambda: motd.write_text("hacked\n"), lambda: read(motd) == content))
+    )
     page_content = page.read_bytes()
     healed.append(("a file deleted", await heal(page.unlink, lambda: read(page) == page_content)))
     healed.append(
@@ -88,7 +90,9 @@ async def show(root: Path, started: float) -> int:
 
         connection = libvirt.open(URI)
         domain = connection.lookupByName("web")
-        healed.append(("a machine stopped through libvirt", await heal(domain.destroy, lambda: domain.isActive() == 1)))
+        healed.append(
+            ("a machine stopped through libvirt", await heal(domain.destroy, lambda: domain.isActive() == 1))
+        )
 
         def undefine() -> None:
             domain.destroy()
@@ -96,7 +100,9 @@ async def show(root: Path, started: float) -> int:
 
         # Whatever the loop still writes about the last one must not meet the next one.
         await ncc("reconcile", "--wait")
-        healed.append(("a machine deleted through libvirt", await heal(undefine, lambda: runs(connection, "web"))))
+        healed.append(
+            ("a machine deleted through libvirt", await heal(undefine, lambda: runs(connection, "web")))
+        )
     say("what was changed behind its back, and how soon it was put back")
     for what, seconds in healed:
         print(f"    {what:<36}{seconds * 1e3:8.1f} ms")
@@ -109,7 +115,11 @@ async def show(root: Path, started: float) -> int:
     print(
         f"\nOK: {len(healed)} changes healed, the slowest in {max(s for _, s in healed) * 1e3:.0f} ms; "
         f"{time.monotonic() - started:.1f} s in all."
-        + ("" if machines else "\nMachines were left out: the vm service is not available (see `make setup`).")
+        + (
+            ""
+            if machines
+            else "\nMachines were left out: the vm service is not available (see `make setup`)."
+        )
     )
     return 0
 

@@ -25,8 +25,18 @@ def run() -> list[dict[str, Any]]:
         daemon.ncc("apply", "-f", str(manifest(daemon.folder, 1_000)), "--wait", "--timeout", "120s")
         rows += passes(daemon, 1_000)
         rows += heals(daemon, 1_000)
-        rows.append(row("ncc get File NAME, whole process, p50", median(daemon.timed("get", "File", "f7", runs=40)), "ms"))
-        rows.append(row("ncc get File (1,000), whole process, p50", median(daemon.timed("get", "File", runs=20)), "ms"))
+        rows.append(
+            row(
+                "ncc get File NAME, whole process, p50",
+                median(daemon.timed("get", "File", "f7", runs=40)),
+                "ms",
+            )
+        )
+        rows.append(
+            row(
+                "ncc get File (1,000), whole process, p50", median(daemon.timed("get", "File", runs=20)), "ms"
+            )
+        )
         rows.append(row("ncc version, whole process, p50", median(daemon.timed("version", runs=20)), "ms"))
         time.sleep(SETTLED)
         rows.append(row("memory, all services in one process, 1,000 resources (PSS)", daemon.memory(), "MB"))

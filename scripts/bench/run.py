@@ -59,7 +59,11 @@ def _load(path: Path) -> Any:
 def _print(rows: list[dict[str, Any]]) -> None:
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        value = f"{row['value']:,.3f}".rstrip("0").rstrip(".") if isinstance(row["value"], float) else row["value"]
+        value = (
+            f"{row['value']:,.3f}".rstrip("0").rstrip(".")
+            if isinstance(row["value"], float)
+            else row["value"]
+        )
         print(f"{row['name']:<{width}}  {value:>12} {row['unit']:<8} {row.get('peer') or ''}".rstrip())
 
 

@@ -217,7 +217,9 @@ def test_a_trace_goes_from_the_call_to_the_service(tmp_path: Path) -> None:
         started.run("apply", "-f", "-", "--wait", stdin=document, env={"TRACEPARENT": parent})
 
     rows = [json.loads(line) for line in spans.read_text().splitlines() if line.strip()]
-    mine = {row["name"] for row in rows if row["context"]["trace_id"].endswith("0af7651916cd43dd8448eb211c80319c")}
+    mine = {
+        row["name"] for row in rows if row["context"]["trace_id"].endswith("0af7651916cd43dd8448eb211c80319c")
+    }
     assert {"Apply", "reconcile"} <= mine
     assert "hello" not in spans.read_text()
     assert stat.S_IMODE(spans.stat().st_mode) == 0o600

@@ -8,15 +8,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import daemons
 import grpc
 import pytest
+
+import daemons
+from common import failpoints
 from daemons import Daemon, until
 from nixcc.resource.v1 import resource_pb2
 from nixcc.state.v1 import state_pb2, state_pb2_grpc
 from nixcc.system.v1 import file_pb2
-
-from common import failpoints
 
 POINTS = (
     "store.before_commit",
@@ -184,6 +184,5 @@ def _read(path: Path) -> bytes:
 
 
 def _channel(running: Daemon) -> grpc.Channel:
-    return grpc.insecure_channel(
-        f"unix:{running.socket}", options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200)]
-    )
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200)]
+    return grpc.insecure_channel(f"unix:{running.socket}", options=options)

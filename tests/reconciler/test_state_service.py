@@ -9,12 +9,12 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf import any_pb2
+
+from common import errors
 from nixcc.resource.v1 import resource_pb2
 from nixcc.state.v1 import state_pb2 as pb
 from plane import Plane, eventually, plane, resource
 from widgets import Widget, WidgetHost, factory
-
-from common import errors
 
 
 @pytest.fixture

@@ -54,7 +54,12 @@ class Ncc:
         return json.loads(self.out(*arguments, "-o", "json", stdin=stdin))
 
     def env(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        base = {**os.environ, "NCC_SOCKET": str(self.socket), "NCC_VM_URI": "test:///default", "NO_COLOR": "1"}
+        base = {
+            **os.environ,
+            "NCC_SOCKET": str(self.socket),
+            "NCC_VM_URI": "test:///default",
+            "NO_COLOR": "1",
+        }
         return {**base, **self.environment, **(extra or {})}
 
     def apply(self, *documents: Mapping[str, Any], wait: bool = True) -> None:

@@ -78,7 +78,9 @@ class Plane:
                         if test(last):
                             return last
         except TimeoutError:
-            raise AssertionError(f"{kind} {name} did not get there within {seconds} s; last: {last}") from None
+            raise AssertionError(
+                f"{kind} {name} did not get there within {seconds} s; last: {last}"
+            ) from None
         finally:
             call.cancel()
         raise AssertionError("the watch ended")
@@ -136,7 +138,11 @@ def resource(spec: Any, name: str, **policy: Any) -> resource_pb2.Resource:
 
 @asynccontextmanager
 async def plane(
-    folder: Path, services: Mapping[str, Factory], *, elsewhere: Mapping[str, Path] | None = None, **settings: Any
+    folder: Path,
+    services: Mapping[str, Factory],
+    *,
+    elsewhere: Mapping[str, Path] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Plane]:
     """Runs services and reconciler in this process, under `folder`."""
     chosen = ServeSettings(
