@@ -53,8 +53,6 @@ class StorageVolumeKind:
             mine = [key for key in keys if key.partition("/")[0] == pool]
             try:
                 there = self._volumes(pool)
-            except HostUnavailable:
-                raise
             except ControlError as error:
                 found.update(dict.fromkeys(mine, error))
                 continue
@@ -123,8 +121,10 @@ class StorageVolumeKind:
         if pool is None:
             return {}
         if not pool.active:
-            raise WrongState(
-                f"storage pool {name} is not in use", next_step=f"set running: true for StoragePool {name}"
+            raise HostUnavailable(
+                f"storage pool {name} is not in use",
+                next_step=f"set running: true for StoragePool {name}",
+                retry_after=1.0,
             )
         return {volume.name: volume for volume in storage.volumes(name)}
 

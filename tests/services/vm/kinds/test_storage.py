@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import InvalidRequest, NotFound, WrongState
+from common.errors import HostUnavailable, InvalidRequest, NotFound, WrongState
 from common.manager import Action, Change
 from nixcc.vm.v1 import machine_pb2
 from nixcc.vm.v1 import storage_pb2 as pb
@@ -104,7 +104,7 @@ def test_volumes_of_a_pool_out_of_use_cannot_be_told(
 ) -> None:
     converge(volumes, "data", data())
     driver.storage.stop_pool("images")
-    assert isinstance(look(volumes, "images/data"), WrongState)
+    assert isinstance(look(volumes, "images/data"), HostUnavailable)
     assert look(volumes, "nowhere/data") is None
     desired, _ = admitted(volumes, "data", data(pool="nowhere"))
     with pytest.raises(NotFound, match="no storage pool nowhere"):
