@@ -19,7 +19,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine as the hypervisor has it: `stored` is the XML of its next start, `live` that of the running one."""
+    """A machine as the hypervisor has it: `stored` is the XML of its next start, `live` that of the running one.
+
+    One that is not `persistent` is gone once it is off.
+    """
 
     name: str
     uuid: str
@@ -38,12 +41,13 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network: `stored` and `live` as for machines."""
+    """A network: `stored`, `live` and `persistent` as for machines."""
 
     name: str
     autostart: bool
     stored: str
     live: str | None = None
+    persistent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

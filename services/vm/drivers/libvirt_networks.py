@@ -32,6 +32,7 @@ class LibvirtNetworks:
                 autostart=bool(network.autostart()) if persistent else False,
                 stored=_stored(network) if persistent else network.XMLDesc(),
                 live=network.XMLDesc() if network.isActive() else None,
+                persistent=persistent,
             )
         return None
 

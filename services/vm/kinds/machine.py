@@ -83,7 +83,8 @@ class VirtualMachineKind:
         if machine.live is not None:
             waiting = differing(spec, read_machine(parse(machine.live), notes))
         spec.autostart = machine.autostart
-        running = power.is_running(machine)
+        # One that somebody undefined while it runs would be lost when it stops: it has to be stored again.
+        running = power.is_running(machine) if machine.persistent else None
         if running is not None:
             spec.running = running
         wrong = imaging.describe(self._driver, spec, notes)

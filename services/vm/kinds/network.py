@@ -78,7 +78,7 @@ class VirtualNetworkKind:
         before = canonical(root) if network is not None else ""
         edit_network(root, spec)
         done: list[str] = []
-        if canonical(root) != before:
+        if canonical(root) != before or (network is not None and not network.persistent):
             networks.define(dump(root))
             done.append("defined" if network is None else "changed")
         network = _there(networks.get(name), name)
@@ -152,7 +152,8 @@ def _observe(network: Network) -> Detected[pb.VirtualNetwork]:
     if network.live is not None:
         waiting = differing(spec, read_network(parse(network.live)))
     spec.autostart = network.autostart
-    spec.running = network.live is not None
+    if network.persistent:
+        spec.running = network.live is not None
     return Detected(spec, pending=waiting)
 
 

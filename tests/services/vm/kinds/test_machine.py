@@ -127,6 +127,18 @@ def test_what_drifts_is_put_back(kind: VirtualMachineKind, driver: VmDriver, dri
     assert converge(kind, "web", spec).changed
 
 
+def test_one_undefined_while_it_runs_is_stored_again(kind: VirtualMachineKind, driver: VmDriver) -> None:
+    if isinstance(driver, MemoryVmDriver):
+        pytest.skip("its machines are always stored")
+    spec = small(running=True)
+    converge(kind, "web", spec)
+    driver.machines.undefine("web")
+    assert converge(kind, "web", spec).changed
+    machine = driver.machines.get("web")
+    assert machine is not None
+    assert (machine.persistent, machine.active) == (True, True)
+
+
 def test_what_the_spec_cannot_say_survives(kind: VirtualMachineKind, driver: VmDriver) -> None:
     converge(kind, "web", small())
 
