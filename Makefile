@@ -23,7 +23,7 @@ demo: .venv/.ready-run ## run the main job once, for real, in a sandbox
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
 test: .venv/.ready-test .venv-protos/.ready ## run all tests (ARGS="-k queue" for some)
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest --no-header $(ARGS)
 
 soak: .venv/.ready-test ## run the long tests: kill -9 at every failpoint with 25 seeds
 	@$(BIN)/python -m pytest -q -m soak --timeout 3600 $(ARGS)

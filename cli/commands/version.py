@@ -6,7 +6,7 @@ import argparse
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    """It takes none."""
 
 
 def run(args: argparse.Namespace) -> int:

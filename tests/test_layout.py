@@ -1,0 +1,91 @@
+"""The tree keeps its rules: tests mirror sources, modules stay small, nothing is a stub."""
+
+from __future__ import annotations
+
+import ast
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("cli", "common", "gateway", "reconciler", "services")
+MOST_LINES = 600
+
+# Modules without a test of their own at the mirrored path -> the tests that run them for real instead.
+TESTED_BY = {
+    "cli/*": "tests/cli",
+    "common/host.py": "tests/common/test_daemon.py",
+    "common/manager*.py": "tests/services/system/test_rpc.py",
+    "common/memory.py": "tests/common/test_daemon.py",
+    "common/rpc.py": "tests/services/system/test_rpc.py",
+    "common/split.py": "tests/common/test_daemon.py",
+    "reconciler/*.py": "tests/reconciler/test_engine.py",
+    "reconciler/store/*.py": "tests/reconciler/store/test_base.py",
+    "services/hardware/drivers/*.py": "tests/services/hardware/drivers/test_linux.py",
+    "services/hardware/kinds/paths.py": "tests/services/hardware/kinds/test_mount.py",
+    "services/hardware/models/*.py": "tests/services/hardware/drivers/test_linux.py",
+    "services/hardware/service.py": "tests/services/hardware/test_rpc.py",
+    "services/hardware/storage_recommendations.py": "tests/services/hardware/test_recommendations.py",
+    "services/system/drivers/file_target.py": "tests/services/system/drivers/test_linux_files.py",
+    "services/system/drivers/memory.py": "tests/services/system/drivers/test_base.py",
+    "services/system/drivers/*systemd*.py": "tests/services/system/drivers/test_linux_systemd.py",
+    "services/system/models.py": "tests/services/system/test_service.py",
+    "services/vm/*.py": "tests/services/vm/test_rpc.py",
+    "services/vm/drivers/*.py": "tests/services/vm/kinds/test_machine.py",
+    "services/vm/kinds/*.py": "tests/services/vm/kinds/test_machine.py",
+    "services/vm/xml/*.py": "tests/services/vm/xml/test_hostile.py",
+}
+
+
+def modules() -> list[Path]:
+    """Every source file, relative to the root."""
+    return sorted(path.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+
+
+def test_every_module_has_a_test() -> None:
+    missing = []
+    for module in modules():
+        mirrored = Path("tests") / module.parent / f"test_{module.name}"
+        if module.name in ("__init__.py", "__main__.py") or (ROOT / mirrored).exists():
+            continue
+        if not any((ROOT / test).exists() for glob, test in TESTED_BY.items() if fnmatch(str(module), glob)):
+            missing.append(f"{module}: expected {mirrored}, or an entry of TESTED_BY")
+    assert not missing, "\n".join(missing)
+
+
+def test_no_module_is_long() -> None:
+    sources = [*modules(), *(path.relative_to(ROOT) for path in (ROOT / "scripts").rglob("*.py"))]
+    lines = {path: len((ROOT / path).read_text().splitlines()) for path in sources}
+    assert not {str(path): count for path, count in lines.items() if count > MOST_LINES}, "split them"
+
+
+def test_nothing_is_a_stub() -> None:
+    found = []
+    for module in modules():
+        text = (ROOT / module).read_text()
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", line):
+                found.append(f"{module}:{number}: {line.strip()}")
+        found += [f"{module}:{line}: does nothing" for line in empty_functions(ast.parse(text))]
+    assert not found, "\n".join(found)
+
+
+def empty_functions(tree: ast.Module) -> list[int]:
+    """Lines of functions that only say `pass`; protocols say `...`, a deliberate no-op has a docstring."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and len(node.body) == 1
+        and isinstance(node.body[0], ast.Pass)
+    ]
+
+
+def test_tests_are_no_packages() -> None:
+    found = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("__init__.py")]
+    assert not found, f"tests are imported by path (--import-mode=importlib): remove {found}"
+
+
+def test_generated_code_holds_no_path_of_the_machine_that_made_it() -> None:
+    image = (ROOT / "protos/gen/nixcc/api.binpb").read_bytes()
+    assert str(ROOT).encode() not in image
