@@ -64,7 +64,8 @@ def to_control_error(error: libvirt.libvirtError, what: str) -> ControlError:
         return HostUnavailable(
             message, next_step="check that libvirtd is running; it is tried again", retry_after=RETRY
         )
-    found = _CLASSES.get(error.get_error_code(), ControlError)
+    # libvirt has no code of its own for it.
+    found = Unsupported if _lacks_uefi(message) else _CLASSES.get(error.get_error_code(), ControlError)
     return found(message, next_step=_next_step(message))
 
 
@@ -76,8 +77,12 @@ def is_away(error: libvirt.libvirtError) -> bool:
     return domain in _REMOTE and code in (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INTERNAL_ERROR)
 
 
+def _lacks_uefi(message: str) -> bool:
+    return "'efi'" in message and "firmware" in message
+
+
 def _next_step(message: str) -> str:
-    if "'efi' firmware" in message:
+    if _lacks_uefi(message):
         return "install UEFI firmware for QEMU (Debian: ovmf), or choose BIOS"
     if "invalid network" in message or "network is not active" in message or "is not active" in message:
         return "start it, or set its `running: true`"

@@ -9,6 +9,7 @@ from typing import Any
 
 import libvirt
 
+from common.errors import WrongState
 from services.vm.drivers.base import Console
 from services.vm.drivers.libvirt_calls import Calls, missing_is_none
 from services.vm.drivers.libvirt_console import open_console
@@ -124,7 +125,12 @@ class LibvirtMachines(LibvirtSnapshots):
     def start(self, name: str) -> None:
         """See Machines."""
         with self._calls.domain(name, "starting machine") as domain:
-            domain.create()
+            try:
+                domain.create()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR and domain.isActive():
+                    raise WrongState(f"machine {name} runs already") from error
+                raise
 
     def resume(self, name: str) -> None:
         """See Machines."""
