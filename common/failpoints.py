@@ -16,7 +16,7 @@ def parse(text: str) -> dict[str, int]:
     for part in filter(None, text.split(";")):
         name, _, action = part.partition("=")
         verb, _, count = action.partition(":")
-        if verb != "kill" or not name:
+        if verb != "kill" or not name or not (count or "1").isdecimal() or int(count or 1) < 1:
             raise ValueError(f"{ENVIRONMENT}: {part!r} is not of the form name=kill:N")
         points[name] = int(count or 1)
     return points

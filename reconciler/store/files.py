@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 DATABASE, COPY, LOCK = "state.db", "state.db.bak", "lock"
 FORMAT = 1
+# What a damaged database makes of reading it.
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
 _DAY = 86_400.0
 # What SQLite may leave beside a database.
 _SIDES = ("-wal", "-shm", "-journal")
@@ -184,7 +186,7 @@ def explained(path: Path) -> Iterator[None]:
     """Errors of opening the database, as people are told them."""
     try:
         yield
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except DAMAGE as error:
         raise _damaged(path, str(error)) from error
     except apsw.Error as error:
         raise HostUnavailable(

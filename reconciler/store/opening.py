@@ -15,9 +15,12 @@ from reconciler.store.base import Record
 from reconciler.store.watchers import Key
 
 # The newest row of each object at or before a revision.
-_AT = (
-    rows.SELECT + " AS h WHERE value IS NOT NULL {}AND revision = (SELECT max(revision) FROM history "
-    "WHERE kind = h.kind AND name = h.name AND revision <= :revision) ORDER BY kind, name"  # noqa: S608 - constants
+_AT = " ".join(
+    (
+        rows.SELECT,
+        "AS h WHERE value IS NOT NULL {}AND revision = (SELECT max(revision) FROM history",
+        "WHERE kind = h.kind AND name = h.name AND revision <= :revision) ORDER BY kind, name",
+    )
 )
 
 

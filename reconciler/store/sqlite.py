@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import apsw
 
 from common.errors import HostUnavailable, WrongState
-from reconciler.store import rows
+from reconciler.store import files, rows
 from reconciler.store.base import KEPT_ENTRIES, KEPT_REVISIONS, Change, Page, Record
 from reconciler.store.opening import Opened, records_at
 from reconciler.store.selector import Selector
@@ -31,7 +33,9 @@ class SqliteStore:
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
         self._table = Table(opened.records)
-        self._revision, self._compacted = opened.revision, opened.compacted
+        self._revision = opened.revision
+        # What is refused, and what is gone from the disk: the first may be ahead while a compaction goes on or failed.
+        self._compacted = self._forgotten = opened.compacted
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._watchers = Watchers(self._replay, self._revision)
         loop = asyncio.get_running_loop()
@@ -144,12 +148,11 @@ class SqliteStore:
     async def compact(self, keep: int = KEPT_REVISIONS) -> None:
         """Forgets old revisions, in steps between which others write."""
         horizon = self._revision - keep
-        while self._compacted < horizon:
-            since, until = self._compacted, min(self._compacted + _COMPACTED_AT_ONCE, horizon)
-            self._compacted = until
-            await self._submit(
-                Job(work=lambda connection, since=since, until=until: _forget(connection, since, until))  # type: ignore[misc]
-            )
+        while self._forgotten < horizon:
+            since, until = self._forgotten, min(self._forgotten + _COMPACTED_AT_ONCE, horizon)
+            self._compacted = max(self._compacted, until)
+            await self._submit(Job(work=partial(_forget, since=since, until=until)))
+            self._forgotten = max(self._forgotten, until)
 
     async def close(self) -> None:
         """Writes what is queued and ends; makes a copy where something changed."""
@@ -185,16 +188,16 @@ class SqliteStore:
                     future.set_exception(job.error)
                 else:
                     future.set_result(None)
-        if self._revision - self._compacted > KEPT_REVISIONS + KEPT_REVISIONS // 8 and (
-            self._compacting is None or self._compacting.done()
-        ):
+        if self._compaction_due() and (self._compacting is None or self._compacting.done()):
             self._compacting = asyncio.ensure_future(self._compact_quietly())
 
+    def _compaction_due(self) -> bool:
+        return self._revision - self._compacted > KEPT_REVISIONS + KEPT_REVISIONS // 8
+
     async def _compact_quietly(self) -> None:
-        try:
-            await self.compact()
-        except HostUnavailable:
-            pass  # closed, or the disk is full: the next commits say so
+        with contextlib.suppress(HostUnavailable):  # closed, or the disk is full: the next commits say so
+            while self._compaction_due():
+                await self.compact(KEPT_REVISIONS)
 
     def _require_kept(self, revision: int) -> None:
         if not self._compacted <= revision <= self._revision:
@@ -207,7 +210,7 @@ class SqliteStore:
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, function, self._opened.reader)
-        except (apsw.CorruptError, apsw.NotADBError) as error:
+        except files.DAMAGE as error:
             raise WrongState(
                 f"{self._opened.path} is damaged: {error}",
                 next_step="stop the daemon and restore the last copy: ncc doctor --restore",
@@ -240,7 +243,7 @@ class SqliteStore:
         return steps
 
 
-def _forget(connection: apsw.Connection, since: int, until: int) -> None:
+def _forget(connection: apsw.Connection, *, since: int, until: int) -> None:
     """Moves the horizon: rows that a newer row up to it replaces go, and removals up to it."""
     newest = connection.execute(
         "SELECT kind, name, max(revision) FROM history WHERE revision > ? AND revision <= ? GROUP BY kind, name",
