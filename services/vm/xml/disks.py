@@ -87,7 +87,7 @@ def write_disk(element: Element, disk: pb.Disk, *, block: bool, where: str) -> N
     if disk.HasField("format") and disk.format in FORMAT_NAMES:
         ensure(element, "driver").set("type", FORMAT_NAMES[disk.format])
     _set_source(element, disk, block, where)
-    if disk.HasField("read_only"):
+    if disk.HasField("read_only") and disk.read_only != (element.find("readonly") is not None):
         drop(element, "readonly")
         if disk.read_only:
             add(element, "readonly")

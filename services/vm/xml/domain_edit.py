@@ -228,7 +228,8 @@ def _edit_graphics(devices: Element, graphics: pb.Graphics) -> None:
     if element is None:
         element = add(devices, "graphics", {"type": wanted, "port": "-1", "autoport": "yes"})
         add(element, "listen", {"type": "address", "address": "127.0.0.1"})
-    if graphics.HasField("listen"):
+    listening = element.get("listen") or attribute(element, "listen", "address")
+    if graphics.HasField("listen") and graphics.listen != listening:
         element.attrib.pop("listen", None)
         drop(element, "listen")
         add(element, "listen", {"type": "address", "address": checked(graphics.listen, "graphics.listen")})
@@ -240,9 +241,11 @@ def _edit_graphics(devices: Element, graphics: pb.Graphics) -> None:
 def _edit_boot(root: Element, spec: pb.VirtualMachine) -> None:
     element = ensure(root, "os")
     if spec.HasField("boot"):
-        drop(element, "boot")
-        for device in spec.boot.order:
-            add(element, "boot", {"dev": _BOOT_NAMES[device]})
+        order = [_BOOT_NAMES[device] for device in spec.boot.order]
+        if [e.get("dev") for e in element.findall("boot")] != order:
+            drop(element, "boot")
+            for name in order:
+                add(element, "boot", {"dev": name})
         for device_element in devices_of(root):
             # libvirt allows one way of ordering only.
             drop(device_element, "boot")
