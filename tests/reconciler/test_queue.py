@@ -672,6 +672,8 @@ class QueueMachine(RuleBasedStateMachine):
         if not self.open:
             return
         due, before = self.delayed.get(key, (float("inf"), 9))
+        if self.clock.now + delay < due:
+            self.delayed.pop(key, None)  # what is due at one moment comes in the order in which that was set
         self.delayed[key] = (min(due, self.clock.now + delay), min(before, level))
 
     @rule(key=keys, level=levels)
