@@ -40,7 +40,7 @@ lint: .venv/.ready-test ## ruff, mypy --strict, import-linter, buf
 format: .venv/.ready-test ## format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
-.venv-protos/.ready: requirements/protos.txt
+.venv-protos/.ready: requirements/protos.txt | .venv/.ready-run
 	@$(PYTHON) -m venv .venv-protos
 	@.venv-protos/bin/python -m pip -q --disable-pip-version-check install --require-hashes --only-binary :all: -r requirements/protos.txt
 	@touch $@
