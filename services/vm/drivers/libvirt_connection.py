@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,7 +23,17 @@ log = structlog.get_logger()
 
 # A libvirtd that doesn't answer a ping every two seconds, four times, counts as gone.
 _PING_SECONDS, _PINGS = 2, 4
+# Seconds that it gets to take a new connection.
+_PATIENCE = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """A connection on its way, since a time of the monotonic clock."""
+
+    future: Future[Any]
+    since: float
 
 
 class Connection:
@@ -34,6 +46,7 @@ class Connection:
         self._lock = threading.RLock()
         self._current: Any = None
         self._cancels: list[Callable[[], object]] = []
+        self._opening: _Opening | None = None
         self._why_not: tuple[float, ControlError] | None = None
         self._listeners: list[Listener] = []
         self._closed = threading.Event()
@@ -46,9 +59,18 @@ class Connection:
         if current is not None:
             return current
         with self._lock:
-            if self._current is None:
-                self._open()
-            return self._current
+            if self._current is not None:
+                return self._current
+            opening = self._opening or self._start_opening()
+        left = _PATIENCE - (time.monotonic() - opening.since)
+        try:
+            return opening.future.result(max(left, 0.0))
+        except TimeoutError:
+            raise HostUnavailable(
+                f"libvirt at {self.uri} did not answer within {_PATIENCE:g} s",
+                next_step="restart libvirtd if it hangs; it is tried again",
+                retry_after=1.0,
+            ) from None
 
     def subscribe(self, listener: Listener) -> Cancel:
         """Events for `listener`, over all reconnections; after each one an event that says all may have changed."""
@@ -95,30 +117,46 @@ class Connection:
         if self._keeper is not None:
             self._keeper.join(timeout=2 * _LONGEST_WAIT)
 
-    def _open(self) -> None:
+    def _start_opening(self) -> _Opening:
+        """Connects in a thread: a hung libvirtd takes the connection and never says a word."""
         if self._closed.is_set():
             raise HostUnavailable(f"the connection to {self.uri} was closed")
-        now = time.monotonic()
-        if self._why_not is not None and now - self._why_not[0] < _FIRST_WAIT:
+        if self._why_not is not None and time.monotonic() - self._why_not[0] < _FIRST_WAIT:
             # Every caller at once would otherwise wait for the same answer one after another.
             raise self._why_not[1]
         start_event_loop()
+        opening = self._opening = _Opening(Future(), time.monotonic())
+        threading.Thread(target=self._open, args=(opening,), name="libvirt-open", daemon=True).start()
+        return opening
+
+    def _open(self, opening: _Opening) -> None:
         try:
             opened = libvirt.open(self.uri)
+            cancels = self._register(opened)
         except libvirt.libvirtError as error:
-            self._why_not = (now, _unreachable(self.uri, error))
-            raise self._why_not[1] from error
-        self._why_not = None
+            reason = _unreachable(self.uri, error)
+            with self._lock:
+                self._opening, self._why_not = None, (time.monotonic(), reason)
+            opening.future.set_exception(reason)
+            return
         try:
             opened.registerCloseCallback(lambda connection, _reason, _opaque: self._drop(opened), None)
             opened.setKeepAlive(_PING_SECONDS, _PINGS)
         except libvirt.libvirtError:
             # libvirt's drivers inside this process have no wire to lose.
             pass
-        self._cancels = self._register(opened)
-        self._current = opened
-        self.generation += 1
-        log.info("connected to libvirt", uri=self.uri)
+        with self._lock:
+            self._opening = self._why_not = None
+            wanted = not self._closed.is_set()
+            if wanted:
+                self._current, self._cancels = opened, cancels
+                self.generation += 1
+        if wanted:
+            log.info("connected to libvirt", uri=self.uri)
+            opening.future.set_result(opened)
+        else:
+            _close(opened, cancels)
+            opening.future.set_exception(HostUnavailable(f"the connection to {self.uri} was closed"))
 
     def _register(self, connection: Any) -> list[Callable[[], object]]:
         """Asks for events; returns what takes that back (a connection with callbacks is never really closed)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from common.errors import ControlError, HostUnavailable, Violation
+from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
 from nixcc.vm.v1 import machine_pb2 as pb
 from services.vm.drivers.base import VmDriver
@@ -40,11 +40,14 @@ class VirtualMachineKind:
     def detect(self, keys: Sequence[str]) -> Mapping[str, Detection[pb.VirtualMachine]]:
         """See Kind."""
         found: dict[str, Detection[pb.VirtualMachine]] = {}
-        for key, machine in self._driver.machines.get_many(keys).items():
+        try:
+            machines = self._driver.machines.get_many(keys)
+        except ControlError as error:
+            # Told of each, so that each is known to be unknown.
+            return dict.fromkeys(keys, error)
+        for key, machine in machines.items():
             try:
                 found[key] = None if machine is None else self._observe(machine)
-            except HostUnavailable:
-                raise
             except ControlError as error:
                 found[key] = error
         return found

@@ -41,8 +41,6 @@ class VirtualNetworkKind:
             try:
                 network = self._driver.networks.get(key)
                 found[key] = None if network is None else _observe(network)
-            except HostUnavailable:
-                raise
             except ControlError as error:
                 found[key] = error
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from common.errors import ControlError, HostUnavailable, NotFound, Unsupported, Violation, WrongState
+from common.errors import ControlError, NotFound, Unsupported, Violation, WrongState
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
 from nixcc.vm.v1 import storage_pb2 as pb
 from services.vm.drivers.base import VmDriver
@@ -52,8 +52,6 @@ class StoragePoolKind:
             try:
                 pool = self._driver.storage.pool(key)
                 found[key] = None if pool is None else _observe(pool)
-            except HostUnavailable:
-                raise
             except ControlError as error:
                 found[key] = error
         return found
