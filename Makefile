@@ -17,7 +17,9 @@ help: ## list the targets
 	@scripts/setup.sh test
 	@touch $@
 
-setup: .venv/.ready-run ## make the virtual environment that `ncc` runs in
+setup: ## make the virtual environment that `ncc` runs in
+	@scripts/setup.sh run
+	@touch .venv/.ready-run
 
 demo: .venv/.ready-run ## run the main job once, for real, in a sandbox
 	@$(BIN)/python scripts/demo.py $(ARGS)

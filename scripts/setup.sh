@@ -23,14 +23,14 @@ install() {
     what=$1
     shift
     if ! is_debian; then
-        echo "setup: $what needs what Debian calls: $*" >&2
+        echo "setup: $what needs what Debian calls: $* (then make setup again)" >&2
         return 1
     fi
     wanted=$(missing "$@")
     [ -z "$wanted" ] && return 0
     # shellcheck disable=SC2086  # a list of package names
     if [ "$(id -u)" != 0 ]; then
-        echo "setup: $what needs: sudo apt-get install --no-install-recommends" $wanted >&2
+        echo "setup: $what needs: sudo apt-get install --no-install-recommends" $wanted "(then make setup again)" >&2
         return 1
     fi
     # shellcheck disable=SC2086
