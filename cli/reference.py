@@ -1,4 +1,4 @@
-"""What a manifest may say, told from the descriptors: types, rules and comments. For `ncc explain` and the reference."""
+"""What a manifest may say, told from the descriptors: types, rules, comments. For explain and the reference."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cli import api, enums
-from cli.kinds import KindInfo
 from common import quantities
 from common.schema import FieldSpec, Shape, SpecType, Value
 from nixcc.resource.v1 import options_pb2, resource_pb2
 
 # What stands beside a spec, by the names in a manifest.
-ENVELOPE = {
+ENVELOPE: dict[str, Any] = {
     "metadata": resource_pb2.Metadata,
     "policy": resource_pb2.Policy,
     "status": resource_pb2.Status,
 }
 _UNITS = {
-    options_pb2.UNIT_BYTES: ("size in bytes", '512MiB'),
+    options_pb2.UNIT_BYTES: ("size in bytes", "512MiB"),
     options_pb2.UNIT_MILLISECONDS: ("duration in milliseconds", "250ms"),
     options_pb2.UNIT_SECONDS: ("duration in seconds", "90s"),
     options_pb2.UNIT_FILE_MODE: ("file mode", '"0644"'),
@@ -78,22 +77,6 @@ def first_sentence(text: str) -> str:
 def description(full_name: str) -> str:
     """The comment of a message, field, value or rpc, as one paragraph."""
     return api.comment(full_name)
-
-
-def example(info: KindInfo) -> dict[str, Any]:
-    """A small manifest: the required fields and, up to a handful, others, with values that their rules allow."""
-    from common.spec import fill_defaults, violations
-
-    schema = SpecType.of(info.message.DESCRIPTOR)
-    spec: dict[str, Any] = {}
-    for one in schema.fields:
-        if one.rules.required:
-            spec[one.name] = _sample(one)
-    if not spec:
-        for one in schema.fields[:4]:
-            spec[one.name] = _sample(one)
-    del fill_defaults, violations
-    return {"kind": info.name, "metadata": {"name": "example"}, "spec": spec}
 
 
 def _field(one: FieldSpec, path: str) -> FieldDoc:
@@ -155,7 +138,11 @@ def _rules(one: FieldSpec) -> Iterator[str]:
         yield f"default {_default(one)}"
     if one.unit:
         yield f"written like {_UNITS[one.unit][1]}"
-    elif one.value is Value.MESSAGE and (known := _WELL_KNOWN.get(one.element.message_type.full_name)) and known[1]:
+    elif (
+        one.value is Value.MESSAGE
+        and (known := _WELL_KNOWN.get(one.element.message_type.full_name))
+        and known[1]
+    ):
         yield f"written like {known[1]}"
     if rules.HasField("minimum"):
         yield f"at least {quantities.format_quantity(one.unit, rules.minimum)}"
@@ -164,9 +151,8 @@ def _rules(one: FieldSpec) -> Iterator[str]:
     if rules.pattern:
         yield f"{'keys match' if one.shape is Shape.MAP else 'matches'} {rules.pattern}"
     if rules.max_length:
-        counted = "characters' bytes" if one.value is Value.STRING and one.shape is Shape.ONE else "elements"
-        counted = "bytes" if one.shape is Shape.ONE else counted
-        yield f"at most {rules.max_length} {counted}"
+        # Bytes of UTF-8, or elements.
+        yield f"at most {rules.max_length} {'bytes' if one.shape is Shape.ONE else 'elements'}"
     if rules.reference:
         yield f"names a {rules.reference}, which must be ready first"
     if one.shape is Shape.LIST:
