@@ -38,10 +38,12 @@ class Document(NamedTuple):
         return _locate(self.node, path)
 
     def writes(self, path: str) -> bool:
-        """Something other than null is written at that path of plain names and indices."""
+        """Something other than null is written at that path of plain names and indices, or in place of a parent."""
         node: Node | None = self.node
         for step in fieldpath.parse(path):
-            node = node.get(step.name) if isinstance(node, written.Mapping) else None
+            if not isinstance(node, written.Mapping):
+                break
+            node = node.get(step.name)
             if step.element is not None and node is not None:
                 found = _element(node, step.element)
                 node = None if found is None else found[1]

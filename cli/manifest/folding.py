@@ -171,6 +171,10 @@ def _expected(field: FieldSpec) -> str:
 
 
 def _text(field: FieldSpec, node: Scalar) -> str:
+    if node.plain and node.text.lower() in _YAML_1_1:
+        raise _Wrong(
+            f'takes a text; YAML 1.1 reads {node.text} as a boolean: write "{node.text}" with quotes'
+        )
     if node.plain and is_typed(node.text):
         raise _Wrong(
             f'takes a text, not {node.what}: write "{shortened(node.text)}" with quotes if that is meant'
@@ -209,10 +213,10 @@ def _integer(field: FieldSpec, node: Scalar) -> int:
     if not unit:
         raise _Wrong(_not_decimal(node))
     if node.plain and is_number(node.text):
-        try:
-            return _in_range(_quantity(unit, float(node.text)), low, high)
-        except ValueError as error:
-            raise _Wrong(f"takes decimal digits, not {shortened(node.text)}") from error
+        value = _finite(node.text)
+        if value is None:
+            raise _Wrong(f"takes decimal digits, not {shortened(node.text)}")
+        return _in_range(_quantity(unit, value), low, high)
     return _in_range(_quantity(unit, node.text), low, high)
 
 
@@ -241,14 +245,19 @@ def _in_range(value: int, low: int, high: int) -> int:
 
 
 def _float(field: FieldSpec, node: Scalar) -> float:
-    if node.plain and is_number(node.text):
-        try:
-            value = float(node.text)
-        except ValueError:
-            value = float("nan")
-        if abs(value) < float("inf"):
-            return value
-    raise _Wrong(f"takes a number, not {node.what}")
+    value = _finite(node.text) if node.plain and is_number(node.text) else None
+    if value is None:
+        raise _Wrong(f"takes a number, not {node.what}")
+    return value
+
+
+def _finite(text: str) -> float | None:
+    """None for hexadecimal and the like, and for what no double can hold."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
 
 
 def _enum(field: FieldSpec, node: Scalar) -> int:

@@ -31,7 +31,11 @@ class Reader:
 
     def documents(self, sources: Sequence[str]) -> Iterator[Node]:
         """Every document, file after file; a file that can't be read does not keep the others from it."""
-        for path in dict.fromkeys(self._files(sources)):
+        seen: set[str] = set()
+        for path in self._files(sources):
+            if path in seen:
+                continue
+            seen.add(path)
             file = STDIN if path == "-" else path
             text = self._text(path, file)
             if text is not None:

@@ -74,6 +74,8 @@ def _explained(error: Any, file: str) -> SyntaxProblem:
         text = "a tab can't indent YAML: use spaces"
     elif text == "mapping values are not allowed in this context":
         text = "a ':' can't stand here: check the indentation, or quote the text"
+    elif text.endswith("cannot start any token"):
+        text += ": indent with spaces, not tabs, and quote texts that begin with a special character"
     elif text.startswith("did not find expected"):
         text += ": check indentation, brackets and quotes"
     return SyntaxProblem(position, text)
