@@ -24,7 +24,12 @@ class Daemon:
     """A running control center under a folder of its own."""
 
     def __init__(
-        self, folder: Path, *options: str, uri: str = "test:///default", root: Path | None = None
+        self,
+        folder: Path,
+        *options: str,
+        uri: str = "test:///default",
+        root: Path | None = None,
+        services: Sequence[str] = ("system", "hardware", "vm"),
     ) -> None:
         self.folder = folder
         self.root = root or folder / "root"
@@ -39,11 +44,13 @@ class Daemon:
             stdout=self.log,
             stderr=self.log,
         )
-        self._wait()
+        self._wait([f"service {name}" for name in services])
 
     def ncc(self, *arguments: str, fine: Sequence[int] = (0,)) -> str:
         """Runs a command; its output."""
-        done = subprocess.run([NCC, *arguments], env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [NCC, *arguments], env=self.environment, capture_output=True, text=True, check=False
+        )
         if done.returncode not in fine:
             raise RuntimeError(f"ncc {' '.join(arguments)}: {done.returncode}: {done.stderr}")
         return done.stdout
@@ -94,17 +101,22 @@ class Daemon:
             total += int(fields[11]) + int(fields[12])
         return total
 
-    def _wait(self) -> None:
+    def _wait(self, wanted: Sequence[str]) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"ncc serve ended: {(self.folder / 'log').read_text()[-2000:]}")
             done = subprocess.run(
-                [NCC, "doctor", "-o", "json"], env=self.environment, capture_output=True, text=True, check=False
+                [NCC, "doctor", "-o", "json"],
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
-            if done.stdout and "does not answer at" not in done.stdout and '"what": "daemon"' in done.stdout:
+            if done.stdout:
                 rows: Any = json.loads(done.stdout)["findings"]
-                if all(row["level"] != "wrong" for row in rows if row["what"].startswith(("daemon", "service"))):
+                levels = {row["what"]: row["level"] for row in rows}
+                if all(levels.get(what) == "ok" for what in ("daemon", *wanted)):
                     return
             time.sleep(0.05)
         raise RuntimeError(f"ncc serve is not ready: {(self.folder / 'log').read_text()[-2000:]}")

@@ -143,8 +143,10 @@ def test_a_killed_parent_takes_its_children_along(tmp_path: Path) -> None:
 def test_two_daemons_never_share_a_state_folder(tmp_path: Path) -> None:
     with daemon(tmp_path) as started:
         second = subprocess.run(
-            [daemons.NCC, "serve", "reconciler", "--state-dir", str(tmp_path / "state")]
-            + ["--socket", str(tmp_path / "other/nixcc.sock")],
+            [
+                *(daemons.NCC, "serve", "reconciler", "--state-dir", str(tmp_path / "state")),
+                *("--socket", str(tmp_path / "other/nixcc.sock")),
+            ],
             capture_output=True,
             text=True,
             timeout=30,
