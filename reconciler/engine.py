@@ -153,7 +153,7 @@ class Engine:
                 for detection in response.detections:
                     known = by_key.get(detection.key)
                     if known is not None and self._as_before(info, known, detection):
-                        del differing[detection.key]
+                        differing.pop(detection.key, None)
         except ControlError as error:
             log.warning("pass could not detect", kind=kind, error=str(error))
         return list(differing.values())
@@ -179,7 +179,10 @@ class Engine:
     async def _resync_forever(self) -> None:
         while True:
             await asyncio.sleep(self._resync_seconds * random.uniform(0.8, 1.2))
-            await self._look_at_all(self.catalog.kinds)
+            try:
+                await self._look_at_all(self.catalog.kinds)
+            except Exception:
+                log.exception("resync crashed; the next one comes")
 
     async def _look_at_all(self, kinds: Iterable[str]) -> None:
         """Puts everything that differs into the queue, after whatever is more urgent."""

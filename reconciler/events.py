@@ -85,7 +85,8 @@ class EventLog:
     async def load(self) -> None:
         """Reads what was kept and begins to write."""
         for number, value in await self._store.ring_list(RING, limit=KEPT):
-            self._events[number] = _Row.of(pb.Event.FromString(value))
+            row = self._events[number] = _Row.of(pb.Event.FromString(value))
+            self._last[row.ref, row.reason, row.message] = number
             self._next = max(self._next, number + 1)
         self._task = asyncio.create_task(self._flush_forever(), name="events")
 
@@ -103,12 +104,13 @@ class EventLog:
     ) -> None:
         """Notes an event; costs no I/O."""
         now = self._clock()
+        message = message[:4_096]
         same = (ref, reason, message)
         number = self._last.get(same)
         row = None if number is None else self._events.get(number)
         if row is None or now - row.last > _WINDOW:
             number, self._next = self._next, self._next + 1
-            row = self._events[number] = _Row(number, ref, warning, reason, message[:4_096], now, now)
+            row = self._events[number] = _Row(number, ref, warning, reason, message, now, now)
             self._last[same] = number
             self._trim()
         row.count += 1
@@ -169,3 +171,6 @@ class EventLog:
             # Events are a convenience: a full disk must not stop the loop.
             log.warning("events could not be kept", error=str(error))
             self._dirty.update(numbers)
+        except asyncio.CancelledError:
+            self._dirty.update(numbers)
+            raise

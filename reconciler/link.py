@@ -169,16 +169,19 @@ class ServiceLink:
         while True:
             try:
                 self.description = await self.describe()
-                delay = _FIRST_DELAY
                 await self._watch()
                 cause = "the connection was closed"
             except grpc.aio.AioRpcError as error:
                 cause = self._explained(error).message
             except ControlError as error:
                 cause = error.message
+            except Exception as error:
+                # A bug that one service's answer brings to light must not end the connection for good.
+                log.exception("connection to the service failed", service=self.name)
+                cause = f"internal error: {type(error).__name__}; see the daemon's log"
+            delay = _FIRST_DELAY if self.available else min(delay * 2, _LONGEST_DELAY)
             self._down(cause)
             await asyncio.sleep(delay)
-            delay = min(delay * 2, _LONGEST_DELAY)
 
     async def _watch(self) -> None:
         """Holds the hint stream open; returns or raises when it ends."""

@@ -83,7 +83,8 @@ class Operations(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc] 
         self._done[name] = asyncio.Event()
         try:
             await self._keep(name)
-        except ControlError:
+        except BaseException:
+            # Refused, or the client left while it was written: what was not begun must not look as if it ran.
             del self._operations[name], self._metadata[name], self._done[name]
             raise
         self._tasks[name] = asyncio.create_task(self._run(name, work), name=name)
@@ -123,9 +124,11 @@ class Operations(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc] 
     async def CancelOperation(self, request: lro.CancelOperationRequest, context: Any) -> empty_pb2.Empty:
         self._current(request.name)
         task = self._tasks.get(request.name)
-        if task is not None:
-            self._metadata[request.name].cancel_requested = True
-            task.cancel()
+        metadata = self._metadata[request.name]
+        if task is not None and not metadata.cancel_requested and not self._operations[request.name].done:
+            metadata.cancel_requested = True
+            # After its first step: a task that never ran could not write how it ended.
+            asyncio.get_running_loop().call_soon(task.cancel)
         return empty_pb2.Empty()
 
     async def DeleteOperation(self, request: lro.DeleteOperationRequest, context: Any) -> empty_pb2.Empty:
@@ -151,6 +154,8 @@ class Operations(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc] 
             metadata.progress.CopyFrom(progress)
 
         try:
+            if metadata.cancel_requested:
+                raise asyncio.CancelledError
             result: Message | ControlError = await work(report)
         except asyncio.CancelledError:
             if metadata.cancel_requested:
@@ -162,8 +167,8 @@ class Operations(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc] 
         except Exception as error:  # whatever it was, the operation must end
             log.exception("operation crashed", operation=name)
             result = ControlError(f"internal error: {type(error).__name__}", next_step="see the daemon's log")
-        self._tasks.pop(name, None)
         await self._finish(name, result)
+        self._tasks.pop(name, None)
 
     async def _finish(self, name: str, result: Message | ControlError) -> None:
         operation, metadata = self._operations[name], self._metadata[name]

@@ -64,5 +64,7 @@ def _forward(link: ServiceLink, method: str) -> Any:
         finally:
             writer.cancel()
             call.cancel()
+            # The service may have ended the call while the client was still writing.
+            await asyncio.gather(writer, return_exceptions=True)
 
     return forward

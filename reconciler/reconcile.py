@@ -100,7 +100,11 @@ class Reconciler:
             if not info.link.available:
                 await self._without_service(info, entries, settle)
                 return
-            seen = await look(info, entries)
+            try:
+                seen = await look(info, entries)
+            except ControlError as error:
+                # Nobody can tell how any of them is now.
+                seen = {entry.key: Observation(error=error) for entry in entries}
             steps = await self._settle_quiet(info, entries, seen, settle)
             if steps:
                 await self._act(info, steps, settle)
@@ -169,7 +173,8 @@ class Reconciler:
             return aspects, Blocked(on=tuple(waiting))
         if entry.latched is not None and entry.latched == _latch(entry, seen):
             return dict(_aspects(entry)), LATCHED
-        heal = entry.ready
+        # While it flaps it is not ready, and what is done about it is still a heal.
+        heal = entry.ready or self._flapping.flapping(entry.ref)
         if heal and self._flapping.heal(entry.ref):
             message = "put back five times within a minute; somebody else writes it too"
             self._events.record(entry.ref, "Flapping", message, warning=True)

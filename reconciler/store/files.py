@@ -14,6 +14,7 @@ import apsw
 import structlog
 
 from common.errors import Forbidden, HostUnavailable, NotFound, WrongState
+from reconciler.store import rows
 
 log = structlog.get_logger()
 
@@ -137,6 +138,8 @@ def make_copy(connection: apsw.Connection, folder: Path) -> None:
                     backup.step(256)
             # Readable without files beside it.
             target.execute("PRAGMA journal_mode = DELETE")
+            # A value that rotted while the daemon ran must not take the place of a good one.
+            rows.check(target)
         finally:
             target.close()
         _replace(fresh, folder / COPY)
@@ -165,7 +168,7 @@ def restore(folder: Path) -> Path:
         _check_copy(copy)
         _create(fresh)
         shutil.copyfile(copy, fresh)
-        aside = folder / f"{DATABASE}.damaged-{int(time.time())}"
+        aside = folder / f"{DATABASE}.damaged-{time.time_ns()}"
         # A log of the damaged database must not be replayed into the restored one.
         for suffix in _SIDES:
             if Path(f"{path}{suffix}").exists():
@@ -225,6 +228,8 @@ def _check_copy(copy: Path) -> None:
             found = check.execute("PRAGMA integrity_check(1)").get
             if found == "ok" and check.execute("PRAGMA user_version").get != FORMAT:
                 found = "it is not a database of nixcc"
+            if found == "ok":
+                rows.check(check)
         finally:
             check.close()
     except apsw.Error as error:

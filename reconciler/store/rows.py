@@ -44,3 +44,13 @@ def to_record(row: Row) -> Record:
     kind, name, revision, sealed, labels, etag, created = row
     value = unseal(sealed, kind, name, revision, labels, etag, created)
     return Record(kind, name, value, json.loads(labels) if labels else {}, revision, etag, created)
+
+
+def check(connection: apsw.Connection) -> None:
+    """Reads every value; raises apsw.CorruptError at the first one that is not what was written."""
+    for row in connection.execute(f"{SELECT} WHERE value IS NOT NULL"):
+        to_record(row)
+    for ring, number, value in connection.execute("SELECT ring, id, value FROM rings"):
+        unseal(value, ring, number)
+    for bucket, key, value in connection.execute("SELECT bucket, key, value FROM documents"):
+        unseal(value, bucket, key)

@@ -16,7 +16,7 @@ MAX_BEHIND = 1_024
 # An idle watcher learns this often, in seconds, how far it may resume from.
 BOOKMARK_SECONDS = 60.0
 # So many revisions of history are read at a time.
-_REPLAYED = 500
+_REPLAYED = 50
 
 Key = tuple[str, str]
 

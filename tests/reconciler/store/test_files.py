@@ -239,3 +239,21 @@ async def test_interrupted_making(tmp_path: Path) -> None:
 
 def _says(error: WrongState, *parts: str) -> None:
     assert all(part in str(error) for part in parts)
+
+
+async def test_a_value_that_rots_while_the_daemon_runs_does_not_reach_the_copy(tmp_path: Path) -> None:
+    await fill(tmp_path)
+    store = await open_store(tmp_path)
+    await store.commit([Put("A", "late", b"late")])
+    other = apsw.Connection(str(tmp_path / "state.db"))
+    other.execute("UPDATE history SET value = zeroblob(length(value)) WHERE name = '0100'")
+    other.close()
+    before = (tmp_path / "state.db.bak").read_bytes()
+
+    await store.close()
+
+    assert (tmp_path / "state.db.bak").read_bytes() == before
+    restore(tmp_path)
+    again = await open_store(tmp_path)
+    assert (await again.get("A", "0100")).value == b"100" * 40  # type: ignore[union-attr]
+    await again.close()
