@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import os
-from pathlib import Path
+import time
 
 # mallopt(3), malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_CHECK_SECONDS = 5.0
-_GROWN = 2 * 2**20
-_PAGE = os.sysconf("SC_PAGESIZE")
+_CHECK_SECONDS = 3.0
+# Seconds of processor time: a burst is over when less was used since the last look, and worth trimming past the other.
+_IDLE, _BURST = 0.1, 0.4
 
 
 def keep_small() -> None:
@@ -26,22 +25,19 @@ def keep_small() -> None:
 
 
 async def trim_forever() -> None:
-    """Gives memory back after bursts; looks every five seconds, which costs some microseconds."""
+    """Gives memory back after each burst of work; looking every three seconds costs some microseconds."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return
-    small = 0
+    gc.collect()
+    # Modules and servers live for ever: later collections needn't look at them. Once: what is frozen is never freed.
+    gc.freeze()
+    trimmed = seen = 0.0
     while True:
-        now = _resident()
-        if now > small + _GROWN:
+        now = time.process_time()
+        if now - seen < _IDLE and now - trimmed > _BURST:
             gc.collect()
-            # What lives now mostly lives for ever: later collections needn't look at it again.
-            gc.freeze()
             trim(0)
-            small = _resident()
+            trimmed = time.process_time()
+        seen = now
         await asyncio.sleep(_CHECK_SECONDS)
-
-
-def _resident() -> int:
-    """Bytes of memory in use."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE

@@ -48,17 +48,14 @@ class Catalog:
     def __init__(self) -> None:
         self.links: dict[str, ServiceLink] = {}
         self.kinds: dict[str, KindInfo] = {}
-        self._files: dict[str, list[descriptor_pb2.FileDescriptorProto]] = {}
+        self._files: dict[str, bytes] = {}
         self._pools: dict[str, descriptor_pool.DescriptorPool] = {}
 
     def learn(self, link: ServiceLink, description: pb.DescribeResponse) -> None:
         """Takes what a service says of itself (or said before a restart)."""
-        files = list(description.files.file)
-        if self._files.get(link.name) != files:
-            pool = descriptor_pool.DescriptorPool()
-            for file in files:
-                pool.Add(file)
-            self._files[link.name], self._pools[link.name] = files, pool
+        if link.name not in self._pools or self._files[link.name] != link.files:
+            self._pools[link.name] = _pool(link.files)
+            self._files[link.name] = link.files
         pool = self._pools[link.name]
         for descriptor in description.kinds:
             owner = self.kinds.get(descriptor.kind)
@@ -126,10 +123,37 @@ class Catalog:
     def files(self, kinds: Iterable[KindInfo]) -> descriptor_pb2.FileDescriptorSet:
         """The descriptor files that the specs of these kinds need, imports first, each once."""
         ordered: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+        by_service: dict[str, dict[str, descriptor_pb2.FileDescriptorProto]] = {}
         for info in kinds:
-            known = {file.name: file for file in self._files[info.link.name]}
+            name = info.link.name
+            if name not in by_service:
+                found = descriptor_pb2.FileDescriptorSet.FromString(self._files[name])
+                by_service[name] = {file.name: file for file in found.file}
+            known = by_service[name]
             _visit(info.message.DESCRIPTOR.file.name, known, ordered)
         return descriptor_pb2.FileDescriptorSet(file=ordered.values())
+
+
+def _pool(files: bytes) -> descriptor_pool.DescriptorPool:
+    """A pool with these files: this program's own where it has the very same ones, else a new one."""
+    found = descriptor_pb2.FileDescriptorSet.FromString(files)
+    own = descriptor_pool.Default()
+    if all(_same(own, file) for file in found.file):
+        return own
+    pool = descriptor_pool.DescriptorPool()
+    for file in found.file:
+        pool.Add(file)
+    return pool
+
+
+def _same(pool: descriptor_pool.DescriptorPool, file: descriptor_pb2.FileDescriptorProto) -> bool:
+    try:
+        known = pool.FindFileByName(file.name)
+    except KeyError:
+        return False
+    proto = descriptor_pb2.FileDescriptorProto()
+    known.CopyToProto(proto)
+    return proto == file
 
 
 def _visit(

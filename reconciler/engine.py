@@ -20,7 +20,7 @@ from reconciler.conditions import is_ready
 from reconciler.controller import Controller
 from reconciler.events import EventLog
 from reconciler.link import ServiceLink
-from reconciler.observation import observe
+from reconciler.observation import fingerprint, observe
 from reconciler.outcome import Blocked, Done, Outcome, failed
 from reconciler.queue import Priority
 from reconciler.reconcile import Reconciler
@@ -77,6 +77,8 @@ class Engine:
             link = self.catalog.links.get(name)
             if link is not None:
                 link.description = manager_pb2.DescribeResponse.FromString(value)
+                link.files = link.description.files.SerializeToString(deterministic=True)
+                link.description.ClearField("files")
                 self.catalog.learn(link, link.description)
         await self.resources.load()
         for controller in self._controllers.values():
@@ -160,7 +162,7 @@ class Engine:
 
     def _as_before(self, info: KindInfo, entry: Entry, detection: manager_pb2.Detection) -> bool:
         """Whether the resource is settled: in sync, ready and told so."""
-        if entry.synced is not None and entry.synced == detection.SerializeToString(deterministic=True):
+        if entry.synced is not None and entry.synced == fingerprint(detection):
             return True
         spec = self.resources.spec(entry)
         if spec is None or entry.deleting or not entry.ready:
@@ -202,7 +204,10 @@ class Engine:
         for kind in kinds:
             self.resources.parse_specs(kind)
             link.hold(kind, [entry.key for entry in self.resources.of_kind(kind).values()])
-        self._spawn(self._greet(link, link.description.SerializeToString(), kinds))
+        whole = manager_pb2.DescribeResponse()
+        whole.CopyFrom(link.description)
+        whole.files.MergeFromString(link.files)
+        self._spawn(self._greet(link, whole.SerializeToString(), kinds))
 
     async def _greet(self, link: ServiceLink, description: bytes, kinds: Sequence[str]) -> None:
         try:

@@ -54,7 +54,9 @@ class ServiceLink:
     ) -> None:
         self.name = name
         self.socket = socket
+        # Without the descriptor files: those are `files`, as bytes.
         self.description: pb.DescribeResponse | None = None
+        self.files = b""
         self.error = "not connected yet"
         self.channel = grpc.aio.insecure_channel(
             rpc.target(socket), options=[*rpc.CHANNEL_OPTIONS, *_KEEPALIVE]
@@ -96,7 +98,11 @@ class ServiceLink:
 
     async def describe(self) -> pb.DescribeResponse:
         """Asks what the service is; raises HostUnavailable where it does not answer."""
-        return await self._call(self._stub.Describe(pb.DescribeRequest(), timeout=_DESCRIBE_DEADLINE))
+        response = await self._call(self._stub.Describe(pb.DescribeRequest(), timeout=_DESCRIBE_DEADLINE))
+        self.files = response.files.SerializeToString(deterministic=True)
+        response.ClearField("files")
+        # A copy: a cleared field's memory stays with its message.
+        return pb.DescribeResponse.FromString(response.SerializeToString())
 
     async def validate(self, request: pb.ValidateRequest) -> pb.ValidateResponse:
         """Has specs checked."""

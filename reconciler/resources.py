@@ -61,7 +61,7 @@ class Entry:
         return _parsed(self.value)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def _parsed(value: bytes) -> resource_pb2.Resource:
     return resource_pb2.Resource.FromString(value)
 

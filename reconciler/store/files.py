@@ -106,7 +106,7 @@ def connect(folder: Path, *, vfs: str | None = None) -> apsw.Connection:
                 raise _damaged(path, "it is not a database of nixcc")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -2000")
+            connection.execute("PRAGMA cache_size = -512")
             connection.execute("PRAGMA journal_size_limit = 4194304")
             found = connection.execute("PRAGMA integrity_check(1)").get
             if found != "ok":

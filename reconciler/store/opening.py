@@ -66,6 +66,7 @@ def open_folder(folder: Path, *, vfs: str | None = None) -> Opened:
             reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
             stack.callback(reader.close, True)
             reader.set_busy_timeout(5_000)
+            reader.execute("PRAGMA cache_size = -512")
             meta = dict(reader.execute("SELECT key, value FROM meta"))
             newest = reader.execute("SELECT coalesce(max(revision), 0) FROM history").get
             if not {"revision", "compacted", "transaction"} <= set(meta) or newest > meta["revision"]:

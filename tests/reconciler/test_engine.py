@@ -310,7 +310,7 @@ async def test_somebody_who_writes_all_the_time_is_told_of_and_not_fought_for_ev
         await enemy
 
     assert "somebody else" in condition(found, "Stalled").message
-    assert len(host.applied("one")) <= 9
+    assert len(host.applied("one")) <= 20, "unhindered it would be hundreds"
     await cp.until_ready("Widget", "one", 30)
 
 
