@@ -23,7 +23,7 @@ from reconciler.observation import changes, held_back
 from reconciler.operations import Operations, Report, Work
 from reconciler.reconcile import look
 from reconciler.resources import Entry, Ref
-from reconciler.selection import matcher
+from reconciler.selection import kind_name, matcher
 
 # "Until resumed" as a time: the last second that protobuf's Timestamp can say.
 FOREVER = Timestamp(seconds=253_402_300_799)
@@ -89,9 +89,7 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
 
     async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.EventsResponse]:
         selection = request.selection
-        kind = selection.kind
-        if kind and (info := self._catalog.resolve(kind)) is not None:
-            kind = info.name
+        kind = kind_name(self._catalog, self._resources, selection.kind)
         names = set(selection.names)
         selected = None
         if selection.label_selector:

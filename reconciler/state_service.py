@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -26,6 +26,9 @@ from reconciler.store import EventType, Record, Remove, Selector
 
 _PAGE = 1_000
 _LARGEST_PAGE = 10_000
+_ATTEMPTS = 10
+
+_Response = TypeVar("_Response")
 
 _EVENT_TYPES = {
     EventType.CREATED: pb.WATCH_EVENT_TYPE_CREATED,
@@ -34,6 +37,10 @@ _EVENT_TYPES = {
     EventType.BOOKMARK: pb.WATCH_EVENT_TYPE_BOOKMARK,
     EventType.GAP: pb.WATCH_EVENT_TYPE_GAP,
 }
+
+
+class _Overtaken(Exception):
+    """Somebody else wrote between the look at what is there and the commit."""
 
 
 class StateServicer(state_pb2_grpc.StateServiceServicer):
@@ -66,6 +73,9 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
         return response
 
     async def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyResponse:
+        return await _again(lambda: self._apply(request))
+
+    async def _apply(self, request: pb.ApplyRequest) -> pb.ApplyResponse:
         admitted = await self._admission.admit(request)
         pruned = self._admission.pruned(request)
         store = self._resources.store
@@ -87,7 +97,7 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
                 ref = (one.info.name, one.resource.metadata.name)
                 self._engine.reconciler.traces[ref] = current
         failpoints.hit("state.before_commit")
-        revision = await self._resources.commit(writes) if writes else store.revision
+        revision = await self._committed(writes)
         failpoints.hit("state.after_commit")
         for one in admitted:
             current_entry = self._resources.get(one.info.name, one.resource.metadata.name)
@@ -96,6 +106,9 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
         return _response(admitted, pruned, revision)
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteResponse:
+        return await _again(lambda: self._delete(request))
+
+    async def _delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
         entries: list[Entry] = []
         for ref in request.resources:
             kind = kind_name(self._catalog, self._resources, ref.kind)
@@ -120,9 +133,7 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
                 resources=[entry.resource for entry in entries], revision=self._resources.store.revision
             )
         todo = [entry for entry in entries if not entry.deleting or request.deletion]
-        revision = self._resources.store.revision
-        if todo:
-            revision = await self._resources.commit([self._marked(entry, request.deletion) for entry in todo])
+        revision = await self._committed([self._marked(entry, request.deletion) for entry in todo])
         for entry in entries:
             self._engine.enqueue(entry.ref)
             if self._engine.controller(entry.kind) is None:
@@ -169,6 +180,13 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
                 descriptor=info.descriptor, service=info.link.name, available=info.link.available
             )
         return response
+
+    async def _committed(self, writes: Sequence[Any]) -> int:
+        """The revision; raises _Overtaken where somebody else wrote since these writes were made."""
+        try:
+            return await self._resources.commit(writes) if writes else self._resources.store.revision
+        except Conflict as error:
+            raise _Overtaken from error
 
     def _marked(self, entry: Entry, deletion: resource_pb2.DeletionPolicy.ValueType) -> Any:
         resource = resource_pb2.Resource()
@@ -222,6 +240,16 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
                 for detection in batch.detections:
                     one, row = by_key[detection.key]
                     _planned(row, observe(info, one.spec, one.resource.policy, detection))
+
+
+async def _again(work: Callable[[], Awaitable[_Response]]) -> _Response:
+    """Looks again at what is there, and does the work anew, when somebody else (or the loop) was quicker."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return await work()
+        except _Overtaken:
+            continue
+    raise Conflict("these resources keep changing", next_step="try again")
 
 
 def _planned(row: pb.AppliedResource, seen: Observation) -> None:

@@ -165,7 +165,7 @@ def test_a_file_that_is_not_there(ncc: Any) -> None:
 
 
 def test_a_client_killed_in_the_middle_leaves_all_or_nothing(ncc: Any) -> None:
-    count = 400
+    count = 250
     path = ncc.write(*(ncc.file(f"-{i}") for i in range(count)))
     killed = []
     for delay in (0.05, 0.15, 0.25, 0.35):
