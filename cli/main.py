@@ -114,7 +114,9 @@ def exit_code(error: object) -> int:
 def _told(error: object) -> str:
     lines = [getattr(error, "message", str(error))]
     lines += [
-        f"  {violation.field}: {violation.description}" for violation in getattr(error, "violations", ())
+        f"  {violation.field}: {violation.description}"
+        for violation in getattr(error, "violations", ())
+        if violation.description != lines[0]
     ]
     if step := getattr(error, "next_step", ""):
         lines.append(f"  → {step}")

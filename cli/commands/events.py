@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="*")
     parser.add_argument("-l", "--selector", default="")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with new ones")
-    parser.add_argument("-n", "--limit", type=int, default=0, help="only the newest")
+    parser.add_argument("-n", "--limit", type=_count, default=0, help="only the newest")
     output_argument(parser, "table", "json", "yaml")
     socket_argument(parser)
 
@@ -60,6 +60,12 @@ def print_events(found: list[Any]) -> None:
         name = f"{event.resource.kind}/{event.resource.name}"
         rows.append([ago, name, event.reason, str(event.count), took, event.message[:120]])
     print_table(["AGO", "RESOURCE", "REASON", "COUNT", "TOOK", "MESSAGE"], rows)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: 0 (all) or more")
+    return int(text)
 
 
 def as_line(event: Any) -> str:

@@ -88,4 +88,6 @@ def _next_step(message: str) -> str:
         return "start it, or set its `running: true`"
     if "KVM is not available" in message or "does not support virt type 'kvm'" in message:
         return "choose the accelerator TCG or AUTO"
+    if "not supported by the connection driver" in message:
+        return "ncc vm hypervisor says which one this is; NCC_VM_URI of ncc serve chooses another"
     return ""
