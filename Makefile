@@ -31,6 +31,7 @@ soak: .venv/.ready-test ## run the long tests: kill -9 at every failpoint with 2
 	@$(BIN)/python -m pytest -q -m soak --timeout 3600 $(ARGS)
 
 bench: .venv/.ready-test ## measure, print the table, write build/bench.json
+	@$(BIN)/python -m compileall -q cli common reconciler services protos/gen
 	@$(BIN)/python scripts/bench/run.py $(ARGS)
 
 lint: .venv/.ready-test ## ruff, mypy --strict, import-linter, buf
