@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone: nothing more to say, and nothing more to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        return _unwritable(name, error)
 
 
 def console() -> None:
@@ -69,7 +71,19 @@ def console() -> None:
         sys.stderr.flush()
     except BrokenPipeError:
         code = 141
+    except OSError as error:
+        code = _unwritable(sys.argv[1], error)
     os._exit(code)
+
+
+def _unwritable(name: str, error: OSError) -> int:
+    """Every other trouble with files and sockets has become a ControlError where it arose."""
+    where = error.filename or "the output"
+    print(
+        f"ncc {name}: {where} can't be used: {error.strerror or error}\n  → make room, or write elsewhere",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _run(name: str, arguments: list[str]) -> int:
@@ -120,7 +134,9 @@ def _told(error: object) -> str:
     ]
     if step := getattr(error, "next_step", ""):
         lines.append(f"  → {step}")
-    return "\n".join(lines)
+    from cli.output import printable
+
+    return printable("\n".join(lines))
 
 
 def _unknown(name: str) -> int:
