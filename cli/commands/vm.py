@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     client = connect(args)
     stub = vm_service_pb2_grpc.VmServiceStub(client.channel)
     if args.verb not in ("list", "stats", "hypervisor") and not args.name:
-        raise InvalidRequest(f"which machine? ncc vm {args.verb} NAME")
+        raise InvalidRequest("which machine?", next_step=f"ncc vm {args.verb} NAME; ncc vm lists them")
     if args.verb == "list":
         _list(client.call(stub.ListVms, pb.ListVmsRequest()).vms, args.output)
     elif args.verb == "get":
@@ -145,7 +145,9 @@ def _snapshot(client: Client, stub: Any, args: argparse.Namespace) -> int:
     elif verb == "delete":
         request = pb.DeleteSnapshotRequest(vm=args.name, name=name)
     else:
-        raise InvalidRequest(f"snapshots can be listed, created, reverted, deleted; not {verb!r}")
+        raise InvalidRequest(
+            f"{verb!r} can't be done with snapshots", next_step="choose among list, create, revert, delete"
+        )
     from cli.commands.operation import wait
     from cli.operations import start
 
