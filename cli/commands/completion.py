@@ -6,6 +6,7 @@ ncc completion fish > ~/.config/fish/completions/ncc.fish
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 
 from cli.client import connect, socket_argument
 from common.errors import ControlError
@@ -31,6 +32,8 @@ _FISH = """\
 complete -c ncc -a '(ncc completion words (commandline -opc)[2..-1] 2>/dev/null)'
 """
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+# Options whose next word is no argument of the command.
+_TAKES_VALUE = ("-o", "--output", "-l", "--selector", "-n", "--limit", "--for", "--timeout", "--socket")
 _TAKES_KIND = (
     "get",
     "describe",
@@ -63,7 +66,11 @@ def words(args: argparse.Namespace) -> list[str]:
     """What may come next after the words before the cursor; nothing where the daemon is down."""
     from cli.main import COMMANDS
 
-    before = [word for word in args.before if not word.startswith("-")]
+    before = [
+        word
+        for option, word in pairwise(["", *args.before])
+        if not word.startswith("-") and option not in _TAKES_VALUE
+    ]
     if not before:
         return list(COMMANDS)
     try:
