@@ -80,6 +80,8 @@ class Resources:
         self._entries: dict[str, dict[str, Entry]] = {}
         self._by_key: dict[tuple[str, str], str] = {}
         self._listeners: list[Listener] = []
+        # The event loop itself only holds tasks weakly.
+        self._commits: set[asyncio.Task[int]] = set()
 
     def listen(self, listener: Listener) -> None:
         """Calls `listener` after each commit."""
@@ -132,8 +134,15 @@ class Resources:
         """Commits, then shows the new state; the caller has prepared whole Resource values.
 
         Raises Conflict where an expectation is stale. Values must be Resource bytes without revision and etag: those
-        are filled in on the way.
+        are filled in on the way. A caller that is cancelled (its client went away) leaves, the commit does not: what
+        is stored is also shown.
         """
+        task = asyncio.create_task(self._commit(changes))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+        return await asyncio.shield(task)
+
+    async def _commit(self, changes: Sequence[Put | Remove]) -> int:
         revision = await self.store.commit(changes)
         for change in changes:
             if isinstance(change, Remove):

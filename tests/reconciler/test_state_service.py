@@ -415,3 +415,21 @@ async def test_applying_to_a_service_that_is_down_is_refused_deleting_and_suspen
         await second.delete("Widget", "a", deletion=resource_pb2.DELETION_POLICY_ORPHAN)
         await second.until_gone("Widget", "a")
     assert sorted(host.objects) == ["a", "b"]
+
+
+async def test_clients_that_leave_in_the_middle_cost_nobody_else_an_apply(cp: Plane) -> None:
+    """What was committed for somebody who left is shown like everything else that is stored."""
+    for round_ in range(20):
+        wanted = [resource(Widget(size=1), f"w{round_}-{i}") for i in range(40)]
+        leaving = asyncio.ensure_future(cp.apply(*wanted))
+        # Each client leaves a little later into its call.
+        await asyncio.sleep(0.0005 * round_)
+        leaving.cancel()
+
+        response = await cp.apply(*wanted)
+
+        assert len(response.resources) == 40
+    listed = await cp.state.List(pb.ListRequest(kind="Widget", page_size=10_000))
+    assert len(listed.resources) == 800
+    for one in listed.resources:
+        assert (await cp.get("Widget", one.metadata.name)).metadata.etag == one.metadata.etag
