@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -93,7 +94,7 @@ def test_a_full_disk_refuses_all_or_nothing_and_goes_on_when_there_is_room(
     big = [file(f"f{i}", f"/f{i}", noise.randbytes(30_000).hex()) for i in range(40)]
     with daemon(tmp_path) as started:
         started.apply(file("first", "/first", "first\n"))
-        text = "\n---\n".join(map(str, big))
+        text = "\n---\n".join(map(json.dumps, big))
 
         done = started.run("apply", "-f", "-", stdin=text)
 
