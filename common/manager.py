@@ -167,6 +167,10 @@ class Context:
         """Whether everything must stay under `root`."""
         return self.root != Path("/")
 
+    def peer(self, name: str) -> Path:
+        """Socket of another service: beside our own, or where `NCC_<OURS>_<NAME>_SOCKET` says."""
+        return Path(self.settings.get(f"{name}_socket") or self.runtime_dir / f"{name}.sock")
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The one hop into the service's executor; keeps the trace."""
         loop = asyncio.get_running_loop()

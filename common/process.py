@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from common.errors import CommandFailed, HostUnavailable, Unsupported
+from common.errors import Cancelled, CommandFailed, HostUnavailable, Unsupported, WrongState
 
 log = structlog.get_logger()
 
@@ -50,21 +53,8 @@ def run(
     Raises Unsupported (no such program), HostUnavailable (timed out), CommandFailed (non-zero, with `check`).
     """
     masked = [mask(arg, secrets) for arg in argv]
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise Unsupported(f"{argv[0]} is not installed", next_step=f"install {argv[0]}") from error
-    except PermissionError as error:
-        raise Unsupported(f"{argv[0]} may not be run: {error.strerror}") from error
+    stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+    process = _started(argv, masked, env, cwd, stdin)
     with process:
         try:
             stdout, stderr = process.communicate(input, timeout)
@@ -80,12 +70,108 @@ def run(
     return Completed(tuple(argv), process.returncode, stdout, stderr)
 
 
+def stream(
+    argv: Sequence[str],
+    *,
+    on_line: Callable[[str], None],
+    cancel: threading.Event | None = None,
+    timeout: float = 3_600,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    cwd: Path | None = None,
+    secrets: Sequence[str] = (),
+) -> Completed:
+    """As `run`, for long programs: `on_line` gets each line of standard error (masked, no newline) as it comes.
+
+    Of standard error the last 64 KiB are kept. `cancel` set from another thread ends the process group within 0.1 s
+    and raises Cancelled.
+    """
+    masked = [mask(arg, secrets) for arg in argv]
+    process = _started(argv, masked, env, cwd, subprocess.DEVNULL)
+    deadline = time.monotonic() + timeout
+    stdout, tail, partial = bytearray(), bytearray(), b""
+    with process, selectors.DefaultSelector() as selector:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.register(process.stderr, selectors.EVENT_READ)
+            while selector.get_map():
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled(f"{argv[0]} was cancelled")
+                if time.monotonic() > deadline:
+                    raise HostUnavailable(f"{' '.join(masked)} did not end within {timeout:g} s")
+                for key, _ in selector.select(0.1):
+                    data = os.read(key.fd, 65_536)
+                    if not data:
+                        selector.unregister(key.fileobj)
+                    elif key.fileobj is process.stdout:
+                        stdout += data
+                    else:
+                        tail += data
+                        del tail[:-65_536]
+                        *lines, partial = (partial + data).split(b"\n")
+                        for line in lines:
+                            on_line(mask(line.decode(errors="replace"), secrets))
+            if partial:
+                on_line(mask(partial.decode(errors="replace"), secrets))
+            process.wait(max(1.0, deadline - time.monotonic()))
+        except BaseException:
+            _end_group(process)
+            raise
+    log.debug("program ended", argv=masked, exit_code=process.returncode)
+    if check and process.returncode != 0:
+        raise CommandFailed(masked, process.returncode, mask(bytes(tail).decode(errors="replace"), secrets))
+    return Completed(tuple(argv), process.returncode, bytes(stdout), bytes(tail))
+
+
+def detach(argv: Sequence[str], *, log_file: Path, env: Mapping[str, str] | None = None) -> int:
+    """Starts a program that outlives this one, in a session of its own; its output goes to the file. Gives its pid.
+
+    Not waited for: it is reaped by whoever adopts it, and by `os.waitpid` of this process meanwhile.
+    """
+    with log_file.open("ab") as output:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            cwd="/",
+            start_new_session=True,
+        )
+    # Reaps it when it ends before us, so that no zombie stays.
+    threading.Thread(target=process.wait, name=f"reap-{process.pid}", daemon=True).start()
+    return process.pid
+
+
 def mask(text: str, secrets: Sequence[str]) -> str:
     """The text with every secret replaced."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, MASK)
     return text
+
+
+def _started(
+    argv: Sequence[str], masked: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, stdin: int
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise WrongState(f"{cwd} is no folder") from error
+        raise Unsupported(f"{masked[0]} is not installed", next_step=f"install {masked[0]}") from error
+    except PermissionError as error:
+        raise Unsupported(f"{masked[0]} may not be run: {error.strerror}") from error
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from common.errors import InvalidRequest, NotFound, Violation, WrongState
 from common.manager import Context
+from common.progress import progress
 from nixcc.resource.v1 import resource_pb2
 from nixcc.vm.v1 import vm_service_pb2 as pb
 from nixcc.vm.v1 import vm_service_pb2_grpc
@@ -215,22 +216,16 @@ class VmServicer(vm_service_pb2_grpc.VmServiceServicer):
         except (NotFound, WrongState) as error:
             out.put_nowait(error.message)
 
-    async def _long(
+    def _long(
         self, what: str, work: Callable[[Callable[[int | None], None]], T]
     ) -> AsyncIterator[resource_pb2.Progress | T]:
         """Progress while the work runs, then its result."""
-        events: asyncio.Queue[resource_pb2.Progress | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def report(percent: int | None) -> None:
-            progress = resource_pb2.Progress(message=what, percent=percent)
-            loop.call_soon_threadsafe(events.put_nowait, progress)
-
-        task = asyncio.ensure_future(self._context.run(work, report))
-        task.add_done_callback(lambda _: events.put_nowait(None))
-        while (event := await events.get()) is not None:
-            yield event
-        yield await task
+        return progress(
+            self._context,
+            lambda report, _: work(
+                lambda percent: report(resource_pb2.Progress(message=what, percent=percent))
+            ),
+        )
 
 
 def _percent(before: tuple[float, Stats] | None, now: Stats, at: float) -> float | None:

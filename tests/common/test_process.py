@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from common import process
-from common.errors import CommandFailed, HostUnavailable, Unsupported
+from common.errors import Cancelled, CommandFailed, HostUnavailable, Unsupported
 
 
 def test_arguments_are_a_list_and_never_a_shell_string() -> None:
@@ -78,3 +79,75 @@ def _runs(pid: int) -> bool:
         return False
     finally:
         os.sched_yield()
+
+
+def test_stream_hands_over_lines_as_they_come_and_keeps_both_outputs() -> None:
+    code = (
+        "import sys\nfor i in range(3): print(f'line {i}', file=sys.stderr, flush=True)\n"
+        "print('out'); sys.stderr.write('end')"
+    )
+    lines: list[str] = []
+
+    done = process.stream([sys.executable, "-c", code], on_line=lines.append)
+
+    assert lines == ["line 0", "line 1", "line 2", "end"]
+    assert done.text == "out\n"
+    assert done.stderr == b"line 0\nline 1\nline 2\nend"
+
+
+def test_stream_masks_secrets_in_lines_and_errors() -> None:
+    lines: list[str] = []
+    code = "import os, sys; sys.exit('no ' + os.environ['PASS'])"
+
+    with pytest.raises(CommandFailed) as caught:
+        process.stream(
+            [sys.executable, "-c", code], on_line=lines.append, env={"PASS": "hunter2"}, secrets=["hunter2"]
+        )
+
+    assert lines == [f"no {process.MASK}"]
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_stream_ends_the_whole_group(tmp_path: Path, how: str) -> None:
+    cancel = threading.Event()
+    pids: list[int] = []
+
+    def on_line(line: str) -> None:
+        pids.extend(map(int, line.split()))
+        if how == "cancel":
+            cancel.set()
+
+    code = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen(['sleep', '100'])\n"
+        "print(os.getpid(), child.pid, file=sys.stderr, flush=True)\n"
+        "time.sleep(100)"
+    )
+    with pytest.raises(Cancelled if how == "cancel" else HostUnavailable):
+        process.stream([sys.executable, "-c", code], on_line=on_line, cancel=cancel, timeout=2)
+
+    assert len(pids) == 2
+    deadline = time.monotonic() + 5
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_detached_programs_have_a_session_of_their_own(tmp_path: Path) -> None:
+    code = "import os; print(os.getsid(0) == os.getpid())"
+
+    process.detach([sys.executable, "-c", code], log_file=tmp_path / "log")
+
+    deadline = time.monotonic() + 5
+    while (tmp_path / "log").read_text() != "True\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

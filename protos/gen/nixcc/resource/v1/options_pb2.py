@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fnixcc/resource/v1/options.proto\x12\x11nixcc.resource.v1\x1a google/protobuf/descriptor.proto\"\x8e\x01\n\x0bKindOptions\x12\x16\n\x0eidentity_field\x18\x01 \x01(\t\x12\x31\n\npermanence\x18\x02 \x01(\x0e\x32\x1d.nixcc.resource.v1.Permanence\x12\x0e\n\x06plural\x18\x03 \x01(\t\x12\x13\n\x0bshort_names\x18\x04 \x03(\t\x12\x0f\n\x07\x63olumns\x18\x05 \x03(\t\"\xef\x02\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nwrite_only\x18\x04 \x01(\x08\x12\x0e\n\x06ignore\x18\x05 \x01(\x08\x12)\n\x04list\x18\x06 \x01(\x0e\x32\x1b.nixcc.resource.v1.ListRule\x12\x10\n\x08list_key\x18\x07 \x01(\t\x12%\n\x04unit\x18\x08 \x01(\x0e\x32\x17.nixcc.resource.v1.Unit\x12\x11\n\treference\x18\t \x01(\t\x12\x14\n\x07minimum\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07pattern\x18\x0c \x01(\t\x12\x12\n\nmax_length\x18\r \x01(\r\x12\x11\n\tmultiline\x18\x0e \x01(\x08\x12\x11\n\tsensitive\x18\x0f \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum*{\n\nPermanence\x12\x1a\n\x16PERMANENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPERMANENCE_LIVE\x10\x01\x12\x16\n\x12PERMANENCE_LASTING\x10\x02\x12$\n PERMANENCE_LIVE_UNTIL_GENERATION\x10\x03*d\n\x08ListRule\x12\x19\n\x15LIST_RULE_UNSPECIFIED\x10\x00\x12\x15\n\x11LIST_RULE_ORDERED\x10\x01\x12\x11\n\rLIST_RULE_SET\x10\x02\x12\x13\n\x0fLIST_RULE_KEYED\x10\x03*i\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x0e\n\nUNIT_BYTES\x10\x01\x12\x15\n\x11UNIT_MILLISECONDS\x10\x02\x12\x10\n\x0cUNIT_SECONDS\x10\x03\x12\x12\n\x0eUNIT_FILE_MODE\x10\x04:O\n\x04kind\x12\x1f.google.protobuf.MessageOptions\x18\x99\x88\x03 \x01(\x0b\x32\x1e.nixcc.resource.v1.KindOptions:M\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\x9a\x88\x03 \x01(\x0b\x32\x1d.nixcc.resource.v1.FieldRulesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fnixcc/resource/v1/options.proto\x12\x11nixcc.resource.v1\x1a google/protobuf/descriptor.proto\"\x8e\x01\n\x0bKindOptions\x12\x16\n\x0eidentity_field\x18\x01 \x01(\t\x12\x31\n\npermanence\x18\x02 \x01(\x0e\x32\x1d.nixcc.resource.v1.Permanence\x12\x0e\n\x06plural\x18\x03 \x01(\t\x12\x13\n\x0bshort_names\x18\x04 \x03(\t\x12\x0f\n\x07\x63olumns\x18\x05 \x03(\t\"\x91\x03\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nwrite_only\x18\x04 \x01(\x08\x12\x0e\n\x06ignore\x18\x05 \x01(\x08\x12)\n\x04list\x18\x06 \x01(\x0e\x32\x1b.nixcc.resource.v1.ListRule\x12\x10\n\x08list_key\x18\x07 \x01(\t\x12%\n\x04unit\x18\x08 \x01(\x0e\x32\x17.nixcc.resource.v1.Unit\x12\x11\n\treference\x18\t \x01(\t\x12\x14\n\x07minimum\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07pattern\x18\x0c \x01(\t\x12\x12\n\nmax_length\x18\r \x01(\r\x12\x11\n\tmultiline\x18\x0e \x01(\x08\x12\x11\n\tsensitive\x18\x0f \x01(\x08\x12\x0c\n\x04json\x18\x10 \x01(\x08\x12\x12\n\nrenderings\x18\x11 \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum*{\n\nPermanence\x12\x1a\n\x16PERMANENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPERMANENCE_LIVE\x10\x01\x12\x16\n\x12PERMANENCE_LASTING\x10\x02\x12$\n PERMANENCE_LIVE_UNTIL_GENERATION\x10\x03*d\n\x08ListRule\x12\x19\n\x15LIST_RULE_UNSPECIFIED\x10\x00\x12\x15\n\x11LIST_RULE_ORDERED\x10\x01\x12\x11\n\rLIST_RULE_SET\x10\x02\x12\x13\n\x0fLIST_RULE_KEYED\x10\x03*i\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x0e\n\nUNIT_BYTES\x10\x01\x12\x15\n\x11UNIT_MILLISECONDS\x10\x02\x12\x10\n\x0cUNIT_SECONDS\x10\x03\x12\x12\n\x0eUNIT_FILE_MODE\x10\x04:O\n\x04kind\x12\x1f.google.protobuf.MessageOptions\x18\x99\x88\x03 \x01(\x0b\x32\x1e.nixcc.resource.v1.KindOptions:M\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\x9a\x88\x03 \x01(\x0b\x32\x1d.nixcc.resource.v1.FieldRulesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nixcc.resource.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PERMANENCE']._serialized_start=603
-  _globals['_PERMANENCE']._serialized_end=726
-  _globals['_LISTRULE']._serialized_start=728
-  _globals['_LISTRULE']._serialized_end=828
-  _globals['_UNIT']._serialized_start=830
-  _globals['_UNIT']._serialized_end=935
+  _globals['_PERMANENCE']._serialized_start=637
+  _globals['_PERMANENCE']._serialized_end=760
+  _globals['_LISTRULE']._serialized_start=762
+  _globals['_LISTRULE']._serialized_end=862
+  _globals['_UNIT']._serialized_start=864
+  _globals['_UNIT']._serialized_end=969
   _globals['_KINDOPTIONS']._serialized_start=89
   _globals['_KINDOPTIONS']._serialized_end=231
   _globals['_FIELDRULES']._serialized_start=234
-  _globals['_FIELDRULES']._serialized_end=601
+  _globals['_FIELDRULES']._serialized_end=635
 # @@protoc_insertion_point(module_scope)

@@ -172,6 +172,8 @@ class FieldRules(google.protobuf.message.Message):
     MAX_LENGTH_FIELD_NUMBER: builtins.int
     MULTILINE_FIELD_NUMBER: builtins.int
     SENSITIVE_FIELD_NUMBER: builtins.int
+    JSON_FIELD_NUMBER: builtins.int
+    RENDERINGS_FIELD_NUMBER: builtins.int
     required: builtins.bool
     """The field must be set (a string or list must not be empty)."""
     default_json: builtins.str
@@ -202,6 +204,14 @@ class FieldRules(google.protobuf.message.Message):
     """The text may hold line breaks and tabs; other control characters and NUL stay refused."""
     sensitive: builtins.bool
     """The value is a secret or leads to one: masked in every output, log, event and error."""
+    json: builtins.bool
+    """The string holds a JSON value; people write it in the manifest as plain YAML, and the parser turns it into
+    canonical JSON (sorted keys, no spaces).
+    """
+    renderings: builtins.bool
+    """The field is a nixcc.resource.v1.Renderings that the reconciler fills with what all services render; nobody
+    writes it in a manifest.
+    """
     def __init__(
         self,
         *,
@@ -220,9 +230,11 @@ class FieldRules(google.protobuf.message.Message):
         max_length: builtins.int = ...,
         multiline: builtins.bool = ...,
         sensitive: builtins.bool = ...,
+        json: builtins.bool = ...,
+        renderings: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "default_json", b"default_json", "ignore", b"ignore", "list", b"list", "list_key", b"list_key", "max_length", b"max_length", "maximum", b"maximum", "minimum", b"minimum", "multiline", b"multiline", "pattern", b"pattern", "reference", b"reference", "replace", b"replace", "required", b"required", "sensitive", b"sensitive", "unit", b"unit", "write_only", b"write_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "default_json", b"default_json", "ignore", b"ignore", "json", b"json", "list", b"list", "list_key", b"list_key", "max_length", b"max_length", "maximum", b"maximum", "minimum", b"minimum", "multiline", b"multiline", "pattern", b"pattern", "reference", b"reference", "renderings", b"renderings", "replace", b"replace", "required", b"required", "sensitive", b"sensitive", "unit", b"unit", "write_only", b"write_only"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_maximum", b"_maximum"]) -> typing.Literal["maximum"] | None: ...
     @typing.overload

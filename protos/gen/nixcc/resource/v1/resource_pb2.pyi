@@ -450,3 +450,49 @@ class Progress(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_percent", b"_percent"]) -> typing.Literal["percent"] | None: ...
 
 global___Progress = Progress
+
+@typing.final
+class Renderings(google.protobuf.message.Message):
+    """What resources that last render to: the options of the next NixOS generation."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESOURCES_FIELD_NUMBER: builtins.int
+    @property
+    def resources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RenderedResource]:
+        """One a resource, sorted by kind and name."""
+
+    def __init__(
+        self,
+        *,
+        resources: collections.abc.Iterable[global___RenderedResource] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["resources", b"resources"]) -> None: ...
+
+global___Renderings = Renderings
+
+@typing.final
+class RenderedResource(google.protobuf.message.Message):
+    """One resource's options."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    OPTIONS_JSON_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    """The kind."""
+    name: builtins.str
+    """`metadata.name`."""
+    options_json: builtins.str
+    """NixOS options as a JSON object with sorted keys."""
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        name: builtins.str = ...,
+        options_json: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "name", b"name", "options_json", b"options_json"]) -> None: ...
+
+global___RenderedResource = RenderedResource
