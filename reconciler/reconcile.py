@@ -175,7 +175,7 @@ class Reconciler:
             return dict(_aspects(entry)), LATCHED
         # While it flaps it is not ready, and what is done about it is still a heal.
         heal = entry.ready or self._flapping.flapping(entry.ref)
-        if heal and self._flapping.heal(entry.ref):
+        if (heal or entry.applied) and self._flapping.heal(entry.ref):
             message = "put back five times within a minute; somebody else writes it too"
             self._events.record(entry.ref, "Flapping", message, warning=True)
             aspects = {
@@ -326,6 +326,7 @@ class Reconciler:
         entry = step.entry
         if isinstance(result, ControlError):
             return self._failed(entry, result, seen)
+        entry.applied = True
         if seen.in_sync and not entry.deleting:
             self._tell(step, result)
             return _converged(seen), Done(changed=True)

@@ -47,6 +47,8 @@ class Entry:
     latched: bytes | None = None
     # When the change that is being healed was noticed (loop clock).
     noticed: float = 0.0
+    # An Apply of this very spec went well: whatever differs since then was changed by somebody else.
+    applied: bool = False
     # End of the last own Apply (loop clock): hints soon after are echoes of it.
     applied_at: float = -1e9
 
@@ -226,6 +228,7 @@ class Resources:
         entry.ready = is_ready(resource)
         if old is None or old.spec != resource.spec or old.policy != resource.policy:
             entry.spec = entry.synced = entry.latched = None
+            entry.applied = False
             self._link(entry)
         for listener in self._listeners:
             listener(entry.ref, old, entry)
