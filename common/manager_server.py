@@ -222,7 +222,9 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
             return pb.Rendering(violations=[pb.FieldViolation(description=f"{item.kind} can't be rendered")])
         try:
             options = kind.render(item.name, _unpack(kind, item.spec))
-            text = json.dumps(options, allow_nan=False, ensure_ascii=False, sort_keys=True)
+            text = json.dumps(
+                options, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")
+            )
             return pb.Rendering(options_json=text)
         except InvalidRequest as error:
             rows = error.violations or ()

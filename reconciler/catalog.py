@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from common.errors import HostUnavailable, InvalidRequest, NotFound, Violation
+from common.schema import SpecType
 from nixcc.manager.v1 import manager_pb2 as pb
+from nixcc.resource.v1 import options_pb2
 from reconciler.link import ServiceLink
 
+_RENDERED = (options_pb2.PERMANENCE_LASTING, options_pb2.PERMANENCE_LIVE_UNTIL_GENERATION)
 _PREFIX = "type.googleapis.com/"
 
 
@@ -35,6 +39,17 @@ class KindInfo:
         spec: Message = self.message()
         spec.ParseFromString(value)
         return spec
+
+    @cached_property
+    def rendered(self) -> bool:
+        """Whether its resources become part of the next NixOS generation."""
+        return bool(self.descriptor.renderable and self.descriptor.options.permanence in _RENDERED)
+
+    @cached_property
+    def renderings_field(self) -> str:
+        """Name of the spec field that takes what all services render; empty: it has none."""
+        fields = SpecType.of(self.message.DESCRIPTOR).fields
+        return next((field.name for field in fields if field.rules.renderings), "")
 
     @property
     def type_url(self) -> str:

@@ -21,9 +21,11 @@ from reconciler.controller import Controller
 from reconciler.events import EventLog
 from reconciler.link import ServiceLink
 from reconciler.observation import fingerprint, observe
+from reconciler.observer import Observer
 from reconciler.outcome import Blocked, Done, Outcome, failed
 from reconciler.queue import Priority
 from reconciler.reconcile import Reconciler
+from reconciler.renderings import Renderings
 from reconciler.resources import Entry, Ref, Resources
 
 log = structlog.get_logger()
@@ -55,7 +57,9 @@ class Engine:
         self.catalog = catalog
         self.resources = resources
         self.events = events
-        self.reconciler = Reconciler(resources, events)
+        self.renderings = Renderings(catalog, resources, self.enqueue)
+        self.observer = Observer(self.renderings)
+        self.reconciler = Reconciler(resources, events, self.observer)
         self._resync_seconds = settings.resync_seconds
         self._controllers: dict[str, Controller] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -165,7 +169,7 @@ class Engine:
         if entry.synced is not None and entry.synced == fingerprint(detection):
             return True
         spec = self.resources.spec(entry)
-        if spec is None or entry.deleting or not entry.ready:
+        if spec is None or entry.deleting or not entry.ready or info.renderings_field:
             return False
         seen = observe(info, spec, entry.resource.policy, detection)
         if (
@@ -200,7 +204,10 @@ class Engine:
         except ControlError as error:
             log.error("service refused", service=link.name, error=str(error))
             return
-        kinds = [info.name for info in self.catalog.of_service(link)]
+        infos = list(self.catalog.of_service(link))
+        kinds = [info.name for info in infos]
+        for info in infos:
+            self.renderings.learn(info)
         for kind in kinds:
             self.resources.parse_specs(kind)
             link.hold(kind, [entry.key for entry in self.resources.of_kind(kind).values()])

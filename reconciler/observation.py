@@ -27,6 +27,8 @@ class Observation:
     error: ControlError | None = None
     pending: tuple[str, ...] = ()
     unhealthy: str = ""
+    # The spec with what only the loop knows filled in; None: it is as stored.
+    filled: Message | None = None
     # Equal fingerprints of two looks mean an equal host.
     fingerprint: bytes = b""
 
@@ -98,15 +100,21 @@ def changes(observation: Observation) -> list[resource_pb2.FieldChange]:
     ]
 
 
-def held_back(entry: Entry, info: KindInfo) -> tuple[str, str]:
-    """Why policy forbids acting on the resource now, as (reason, sentence); empty strings: it does not."""
+def held_back(entry: Entry, info: KindInfo, in_generation: bool) -> tuple[str, str]:
+    """Why nothing may be done to the resource now, as (reason, sentence); empty strings: it may.
+
+    `in_generation`: the active NixOS generation contains it, in whatever version.
+    """
     policy = entry.resource.policy
     if suspended_for(policy) > 0:
         until = policy.suspend_until.ToJsonString()
         return "Suspended", f"suspended until {until}; ncc resume {entry.kind} {entry.name} ends it"
     if policy.drift == resource_pb2.DRIFT_POLICY_OBSERVE:
         return "ObserveOnly", "its policy says drift: OBSERVE"
-    if info.descriptor.options.permanence == options_pb2.PERMANENCE_LASTING:
+    permanence = info.descriptor.options.permanence
+    if permanence == options_pb2.PERMANENCE_LASTING or (
+        in_generation and permanence == options_pb2.PERMANENCE_LIVE_UNTIL_GENERATION
+    ):
         return "AwaitsGeneration", "the next NixOS generation makes it so"
     return "", ""
 

@@ -14,7 +14,7 @@ from common import failpoints
 from common.errors import Conflict, ControlError, HostUnavailable
 from common.telemetry import tracer
 from nixcc.manager.v1 import manager_pb2 as pb
-from nixcc.resource.v1 import resource_pb2
+from nixcc.resource.v1 import options_pb2, resource_pb2
 from reconciler.catalog import KindInfo
 from reconciler.conditions import (
     FALSE,
@@ -30,7 +30,8 @@ from reconciler.conditions import (
 )
 from reconciler.events import EventLog
 from reconciler.flapping import FlapDetector
-from reconciler.observation import Observation, changes, held_back, observe, suspended_for
+from reconciler.observation import Observation, changes, suspended_for
+from reconciler.observer import Observer
 from reconciler.outcome import After, Blocked, Done, Outcome, Retry, Terminal
 from reconciler.resources import Entry, Ref, Resources
 from reconciler.store import Remove
@@ -60,9 +61,10 @@ class _Step:
 class Reconciler:
     """Runs batches. Keeps nothing but the resources' own entries."""
 
-    def __init__(self, resources: Resources, events: EventLog) -> None:
+    def __init__(self, resources: Resources, events: EventLog, observer: Observer) -> None:
         self._resources = resources
         self._events = events
+        self._observer = observer
         self._flapping: FlapDetector[Ref] = FlapDetector(time.monotonic)
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._long: set[asyncio.Task[None]] = set()
@@ -100,8 +102,12 @@ class Reconciler:
             if not info.link.available:
                 await self._without_service(info, entries, settle)
                 return
+            if info.renderings_field and (seconds := self._observer.renderings.pending()):
+                for entry in entries:
+                    settle(entry.ref, After(seconds))
+                return
             try:
-                seen = await look(info, entries)
+                seen = await self._observer.look(info, entries)
             except ControlError as error:
                 # Nobody can tell how any of them is now.
                 seen = {entry.key: Observation(error=error) for entry in entries}
@@ -132,7 +138,7 @@ class Reconciler:
         for entry in entries:
             observation = seen[entry.key]
             if entry.deleting:
-                outcome = await self._delete(entry, observation, steps)
+                outcome = await self._delete(info, entry, observation, steps)
                 if outcome is not None:
                     settle(entry.ref, outcome)
                 continue
@@ -156,7 +162,7 @@ class Reconciler:
             return self._unreadable(entry, seen.error)
         if seen.in_sync:
             return _converged(seen), self._done(entry)
-        reason, sentence = held_back(entry, info)
+        reason, sentence = self._observer.held_back(entry, info)
         drift = Aspect(FALSE, "Drifted", _summary(seen))
         if reason:
             left = suspended_for(entry.resource.policy)
@@ -196,12 +202,19 @@ class Reconciler:
             return aspects, Terminal(error)
         return aspects, Retry(error, getattr(error, "retry_after", 0.0))
 
-    async def _delete(self, entry: Entry, seen: Observation, steps: list[_Step]) -> Outcome | None:
+    async def _delete(
+        self, info: KindInfo, entry: Entry, seen: Observation, steps: list[_Step]
+    ) -> Outcome | None:
         """The outcome, or None when a step was added."""
         if _orphan(entry):
             return await self._remove(entry, "Orphaned", "left as it is on the host")
+        if self._observer.renderings.holds(entry.ref):
+            await self._write(entry, seen, _deleting("the active generation holds it; the next one will not"))
+            return Done()
         if seen.absent:
             return await self._remove(entry, "Deleted", "gone from the host")
+        if info.descriptor.options.permanence == options_pb2.PERMANENCE_LASTING:
+            return await self._remove(entry, "Deleted", "the next generation is made without it")
         dependants = [
             ref
             for ref in self._resources.graph.dependants_of(entry.ref)
@@ -263,7 +276,10 @@ class Reconciler:
             action=step.action,
             changed=[difference.path for difference in seen.differences],
         )
-        if step.action != pb.ACTION_DELETE:
+        if seen.filled is not None and step.action != pb.ACTION_DELETE:
+            request.desired.type_url = info.type_url
+            request.desired.value = seen.filled.SerializeToString()
+        elif step.action != pb.ACTION_DELETE:
             request.desired.CopyFrom(entry.resource.spec)
         if seen.packed is not None:
             request.detected.CopyFrom(seen.packed)
@@ -297,7 +313,7 @@ class Reconciler:
             if self._resources.get(*step.entry.ref) is not step.entry:
                 settle(step.entry.ref, Done())
         try:
-            seen = await look(info, [step.entry for step, _ in alive])
+            seen = await self._observer.look(info, [step.entry for step, _ in alive])
         except ControlError as error:
             seen = {step.entry.key: Observation(error=error) for step, _ in alive}
         rows: list[tuple[Entry, resource_pb2.Status]] = []
@@ -365,7 +381,7 @@ class Reconciler:
 
     def _remember(self, entry: Entry, seen: Observation, outcome: Outcome) -> None:
         plain = isinstance(outcome, Done) and seen.in_sync and entry.ready
-        entry.synced = seen.fingerprint if plain else None
+        entry.synced = seen.fingerprint if plain and seen.filled is None else None
         if plain:
             entry.spec = None  # equal bytes need no diff, and so no spec
         if isinstance(outcome, Terminal):
@@ -408,23 +424,6 @@ class Reconciler:
         self._events.record(entry.ref, reason, message)
         self._flapping.forget(entry.ref)
         return Done(changed=reason == "Deleted")
-
-
-async def look(info: KindInfo, entries: Sequence[Entry]) -> dict[str, Observation]:
-    """Detects and compares; by key. A key that the service passed over is an error."""
-    seen: dict[str, Observation] = {}
-    by_key = {entry.key: entry for entry in entries}
-    async for response in info.link.detect(info.name, list(by_key)):
-        for detection in response.detections:
-            entry = by_key.get(detection.key)
-            if entry is None:
-                continue
-            if entry.spec is None:
-                entry.spec = info.unpack(entry.resource.spec)
-            seen[detection.key] = observe(info, entry.spec, entry.resource.policy, detection)
-    for key in by_key.keys() - seen.keys():
-        seen[key] = Observation(error=ControlError(f"{info.name} {key!r}: the service gave no answer"))
-    return seen
 
 
 def _converged(seen: Observation) -> dict[str, Aspect]:

@@ -19,9 +19,8 @@ from reconciler.catalog import Catalog
 from reconciler.conditions import READY, find
 from reconciler.engine import Engine
 from reconciler.events import EventLog
-from reconciler.observation import changes, held_back
+from reconciler.observation import changes
 from reconciler.operations import Operations, Report, Work
-from reconciler.reconcile import look
 from reconciler.resources import Entry, Ref
 from reconciler.selection import kind_name, matcher
 
@@ -162,7 +161,7 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
                 steps[entry.ref] = _step(entry, error=f"service does not answer: {cause}")
             return
         try:
-            seen = await look(info, rows)
+            seen = await self._engine.observer.look(info, rows)
         except ControlError as error:
             for entry in rows:
                 steps[entry.ref] = _step(entry, error=str(error))
@@ -174,7 +173,11 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
             elif entry.deleting:
                 steps[entry.ref] = _step(entry, action=manager_pb2.ACTION_DELETE)
             elif not observation.in_sync:
-                step = _step(entry, action=observation.action, held_back=held_back(entry, info)[1])
+                step = _step(
+                    entry,
+                    action=observation.action,
+                    held_back=self._engine.observer.held_back(entry, info)[1],
+                )
                 step.changes.extend(changes(observation))
                 steps[entry.ref] = step
 

@@ -19,7 +19,7 @@ from nixcc.state.v1 import state_pb2_grpc
 from reconciler.admission import Admission, Admitted
 from reconciler.conditions import timestamp
 from reconciler.engine import Engine
-from reconciler.observation import Observation, changes, observe
+from reconciler.observation import Observation, changes
 from reconciler.resources import Entry
 from reconciler.selection import kind_name
 from reconciler.store import EventType, Record, Remove, Selector
@@ -239,7 +239,8 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
             async for batch in info.link.detect(info.name, list(by_key)):
                 for detection in batch.detections:
                     one, row = by_key[detection.key]
-                    _planned(row, observe(info, one.spec, one.resource.policy, detection))
+                    seen = await self._engine.observer.observe(info, one.spec, one.resource.policy, detection)
+                    _planned(row, seen)
 
 
 async def _again(work: Callable[[], Awaitable[_Response]]) -> _Response:
