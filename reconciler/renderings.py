@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from common.errors import HostUnavailable, InvalidRequest, Violation
 from nixcc.manager.v1 import manager_pb2 as pb
-from nixcc.resource.v1 import resource_pb2
+from nixcc.resource.v1 import options_pb2, resource_pb2
 from reconciler.catalog import Catalog, KindInfo
 from reconciler.observation import suspended_for
 from reconciler.resources import Entry, Ref, Resources
@@ -33,7 +33,8 @@ class Renderings:
         self._catalog = catalog
         self._resources = resources
         self._wake = wake
-        self._rendered: dict[Ref, tuple[str, str]] = {}
+        # By etag; None: it can't become part of a generation and stays live.
+        self._rendered: dict[Ref, tuple[str, str | None]] = {}
         self._active: dict[Ref, str] = {}
         self._due = 0.0
         resources.listen(self._committed)
@@ -89,10 +90,10 @@ class Renderings:
                         options[entry.ref] = self._active[entry.ref]
                     continue
                 known = self._rendered.get(entry.ref)
-                if known is not None and known[0] == entry.resource.metadata.etag:
-                    options[entry.ref] = known[1]
-                else:
+                if known is None or known[0] != entry.resource.metadata.etag:
                     stale.append(entry)
+                elif known[1] is not None:
+                    options[entry.ref] = known[1]
             for entry, text in await self._render(info, stale):
                 options[entry.ref] = text
         result = resource_pb2.Renderings()
@@ -114,13 +115,18 @@ class Renderings:
         response = await info.link.render(request)
         found: list[tuple[Entry, str]] = []
         wrong: list[Violation] = []
+        only_so = info.descriptor.options.permanence == options_pb2.PERMANENCE_LASTING
         for entry, rendering in zip(entries, response.renderings, strict=True):
-            for violation in rendering.violations:
-                where = f"{entry.kind} {entry.name}" + (f" {violation.field}" if violation.field else "")
-                wrong.append(Violation(where, violation.description))
+            etag = entry.resource.metadata.etag
             if not rendering.violations:
-                self._rendered[entry.ref] = entry.resource.metadata.etag, rendering.options_json
+                self._rendered[entry.ref] = etag, rendering.options_json
                 found.append((entry, rendering.options_json))
+            elif only_so:
+                for violation in rendering.violations:
+                    where = f"{entry.kind} {entry.name}" + (f" {violation.field}" if violation.field else "")
+                    wrong.append(Violation(where, violation.description))
+            else:
+                self._rendered[entry.ref] = etag, None
         if wrong:
             told = "; ".join(f"{one.field}: {one.description}" for one in wrong[:3])
             raise InvalidRequest(f"not everything can become part of a generation: {told}", wrong)

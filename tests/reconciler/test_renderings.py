@@ -156,3 +156,23 @@ async def test_the_whole_is_not_shown_as_part_of_the_spec(cp: Plane, host: Lasti
     spec = Snapshot.FromString(stored.spec.value)
     assert not spec.content.resources
     assert stored.metadata.generation == 1
+
+
+async def test_what_no_option_can_say_stays_live(cp: Plane, host: LastingHost) -> None:
+    await cp.apply(resource(Note(text="unspeakable"), "one"), resource(Note(text="a"), "two"), snapshot())
+
+    await cp.until_ready("Snapshot", "system")
+    await cp.until_ready("Note", "one")
+    assert host.held() == {"two"}
+
+
+async def test_what_can_only_last_and_cannot_be_said_stops_the_snapshot(cp: Plane, host: LastingHost) -> None:
+    await cp.apply(resource(Setting(text="unspeakable"), "one"), snapshot())
+
+    found = await cp.until("Snapshot", "system", lambda r: bool(condition(r, "Stalled").reason))
+
+    assert "Setting one text: no option can say it" in condition(found, "Ready").message
+    assert host.taken == []
+    await cp.apply(resource(Setting(text="well"), "one"))
+    await cp.until_ready("Snapshot", "system")
+    assert host.held() == {"one"}

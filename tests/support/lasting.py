@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from common.errors import Violation
+from common.errors import InvalidRequest, Violation
 from common.manager import Action, Applied, Change, Context, Detected, Detection, Report, Service
 from nixcc.resource.v1 import options_pb2, resource_pb2
 
@@ -77,6 +77,8 @@ class _Kind:
         return ()
 
     def render(self, name: str, spec: Any) -> Mapping[str, Any]:
+        if spec.text == "unspeakable":
+            raise InvalidRequest("no option can say it", [Violation("text", "no option can say it")])
         return {"texts": {name: spec.text}}
 
 
