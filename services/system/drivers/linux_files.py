@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from services.system.models import FileState, FileType, FileWish
 
 log = structlog.get_logger()
 
+# Where NixOS keeps what the active generation puts below /etc.
+_STATIC = "/etc/static/"
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Looked up once: attributes cost more than globals, and a pass asks thousands of times.
 _REGULAR, _SYMLINK = FileType.REGULAR, FileType.SYMLINK
@@ -146,8 +149,30 @@ class LinuxFileDriver:
             return FileState(_REGULAR, mode & 0o7777, user, group, uid, gid, content)
         if sort == _LINK:
             target = os.readlink(os.fsencode(name), dir_fd=folder).decode(errors="replace")
+            if target.startswith(_STATIC) and (made := self._generated(target)) is not None:
+                return made
             return FileState(_SYMLINK, mode & 0o7777, user, group, uid, gid, None, target)
         return FileState(file_type(status), mode & 0o7777, user, group, uid, gid)
+
+    def _generated(self, target: str) -> FileState | None:
+        """What a NixOS generation put below /etc: text as the file that it is, anything else as the link that was meant.
+
+        There /etc/motd is a link to /etc/static/motd, and that one to the store (text) or to where its owner wanted.
+        """
+        if ".." in target.split("/"):
+            return None
+        try:
+            source = os.readlink(self._root / target.lstrip("/"))
+            status = os.lstat(source)
+            owner = self._accounts.user(status.st_uid), self._accounts.group(status.st_gid)
+            ids = status.st_uid, status.st_gid
+            name = source.rpartition("/")[2]
+            if not (stat.S_ISREG(status.st_mode) and re.fullmatch(r"[0-9a-z]{32}-etc-.+", name)):
+                return FileState(_SYMLINK, 0o777, *owner, *ids, None, source)
+            with open(source, "rb") as file:
+                return FileState(_REGULAR, stat.S_IMODE(status.st_mode), *owner, *ids, file.read())
+        except OSError:
+            return None
 
     def _sweep(self, paths: set[str]) -> None:
         with folders(self._root, use_openat2=self._use_openat2) as opened:

@@ -407,3 +407,30 @@ def _temporary_name(folder: Path, name: str) -> str:
         return Target(f"/{name}", descriptor, name)._temporary
     finally:
         os.close(descriptor)
+
+
+def test_what_a_generation_put_below_etc_is_seen_as_it_was_meant(tmp_path: Path) -> None:
+    """NixOS: /etc/motd -> /etc/static/motd -> a text in the store, or the source that was asked for."""
+    store = tmp_path / "store"
+    static = tmp_path / "store" / "etc"
+    static.mkdir(parents=True)
+    text = store / ("a" * 32 + "-etc-motd")
+    text.write_text("hello\n")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "static").symlink_to(static)
+    (static / "motd").symlink_to(text)
+    (static / "link").symlink_to("/run/elsewhere")
+    for name in ("motd", "link", "gone"):
+        (tmp_path / "etc" / name).symlink_to(f"/etc/static/{name}")
+    (tmp_path / "etc" / "astray").symlink_to("/etc/static/../../etc/shadow")
+    driver = LinuxFileDriver(tmp_path)
+
+    found = driver.read(["/etc/motd", "/etc/gone", "/etc/astray"])
+
+    motd = found["/etc/motd"]
+    assert isinstance(motd, FileState)
+    assert (motd.type, motd.content) == (FileType.REGULAR, b"hello\n")
+    for path in ("/etc/gone", "/etc/astray"):
+        state = found[path]
+        assert isinstance(state, FileState)
+        assert state.type is FileType.SYMLINK
