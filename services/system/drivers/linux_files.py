@@ -155,22 +155,23 @@ class LinuxFileDriver:
         return FileState(file_type(status), mode & 0o7777, user, group, uid, gid)
 
     def _generated(self, target: str) -> FileState | None:
-        """What a NixOS generation put below /etc: text as the file that it is, anything else as the link that was meant.
+        """What a NixOS generation put below /etc: a text as a file, anything else as the link that was meant.
 
         There /etc/motd is a link to /etc/static/motd, and that one to the store (text) or to where its owner wanted.
         """
         if ".." in target.split("/"):
             return None
+        link = self._root / target.lstrip("/")
         try:
-            source = os.readlink(self._root / target.lstrip("/"))
-            status = os.lstat(source)
-            owner = self._accounts.user(status.st_uid), self._accounts.group(status.st_gid)
+            source = os.readlink(link)
+            status = os.lstat(link)
+            accounts = self._accounts.user(status.st_uid), self._accounts.group(status.st_gid)
             ids = status.st_uid, status.st_gid
-            name = source.rpartition("/")[2]
-            if not (stat.S_ISREG(status.st_mode) and re.fullmatch(r"[0-9a-z]{32}-etc-.+", name)):
-                return FileState(_SYMLINK, 0o777, *owner, *ids, None, source)
+            if not re.fullmatch(r"[0-9a-z]{32}-etc-.+", source.rpartition("/")[2]):
+                return FileState(_SYMLINK, 0o777, *accounts, *ids, None, source)
             with open(source, "rb") as file:
-                return FileState(_REGULAR, stat.S_IMODE(status.st_mode), *owner, *ids, file.read())
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                return FileState(_REGULAR, mode, *accounts, *ids, file.read())
         except OSError:
             return None
 

@@ -425,8 +425,11 @@ def test_what_a_generation_put_below_etc_is_seen_as_it_was_meant(tmp_path: Path)
     (tmp_path / "etc" / "astray").symlink_to("/etc/static/../../etc/shadow")
     driver = LinuxFileDriver(tmp_path)
 
-    found = driver.read(["/etc/motd", "/etc/gone", "/etc/astray"])
+    found = driver.read(["/etc/motd", "/etc/link", "/etc/gone", "/etc/astray"])
 
+    link = found["/etc/link"]
+    assert isinstance(link, FileState)
+    assert (link.type, link.target) == (FileType.SYMLINK, "/run/elsewhere")
     motd = found["/etc/motd"]
     assert isinstance(motd, FileState)
     assert (motd.type, motd.content) == (FileType.REGULAR, b"hello\n")
