@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc.aio
+
 from common.manager import Context, Service
-from nixcc.system.v1 import system_pb2_grpc
+from nixcc.system.v1 import predecessor_pb2_grpc, system_pb2_grpc
+from services.system import predecessor_rpc
 from services.system.drivers.base import SystemdDriver
 from services.system.drivers.linux_files import LinuxFileDriver
 from services.system.drivers.linux_host import LinuxHostDriver
 from services.system.drivers.linux_identity import LinuxIdentityDriver
 from services.system.drivers.no_systemd import NoSystemd
+from services.system.drivers.predecessor import PredecessorDriver
 from services.system.drivers.proc_sysctl import NIXOS_RECORD, RECORD, ProcSysctlDriver
 from services.system.kinds.file import FileKind
 from services.system.kinds.host_identity import HostIdentityKind
@@ -43,6 +47,11 @@ def assemble(context: Context) -> Service:
     )
     host = LinuxHostDriver(root, systemd.failed)
 
+    def register(server: grpc.aio.Server) -> None:
+        system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(context, host), server)
+        predecessor = predecessor_rpc.PredecessorServicer(context, PredecessorDriver(root))
+        predecessor_pb2_grpc.add_PredecessorServiceServicer_to_server(predecessor, server)
+
     def close() -> None:
         for kind in kinds:
             kind.close()
@@ -51,10 +60,8 @@ def assemble(context: Context) -> Service:
         name="system",
         kinds=kinds,
         driver="linux",
-        register=lambda server: system_pb2_grpc.add_SystemServiceServicer_to_server(
-            SystemServicer(context, host), server
-        ),
-        rpc_services=(NAME,),
+        register=register,
+        rpc_services=(NAME, predecessor_rpc.NAME),
         capabilities=("inotify", *(() if why_no_systemd else ("systemd",))),
         close=close,
     )

@@ -1,0 +1,1 @@
+{ desktop = { enable = false; environment = "xfce"; audio = "none"; }; }

@@ -1,0 +1,1 @@
+{ hardware = { cpu = "vm-cpu"; gpu = "vm-gpu"; ram.sizeGB = null; }; }

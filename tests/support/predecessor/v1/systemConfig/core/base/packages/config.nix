@@ -1,0 +1,4 @@
+{
+  packageModules = [ "docker" "database" "web-server" "no-such-module" ];
+  overrides.enableSSH = null;
+}

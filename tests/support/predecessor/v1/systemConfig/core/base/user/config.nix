@@ -1,0 +1,4 @@
+{
+  enable = true;
+  root1 = { role = "restricted-admin"; defaultShell = "fish"; autoLogin = true; };
+}

@@ -1,0 +1,5 @@
+{
+  userPackages = [ "htop" "ripgrep" ];
+  environment.systemPackages = [ "tmux" ];
+  initialPassword = "hunter2-hunter2";
+}
