@@ -29,6 +29,8 @@ TESTED_BY = {
     "services/system/drivers/file_target.py": "tests/services/system/drivers/test_linux_files.py",
     "services/system/drivers/memory.py": "tests/services/system/drivers/test_base.py",
     "services/system/drivers/*systemd*.py": "tests/services/system/drivers/test_linux_systemd.py",
+    "services/system/drivers/predecessor*.py": "tests/services/system/drivers/test_predecessor.py",
+    "services/system/predecessor_rpc.py": "tests/cli/commands/test_import.py",
     "services/system/models.py": "tests/services/system/test_service.py",
     "services/vm/*.py": "tests/services/vm/test_rpc.py",
     "services/vm/drivers/*.py": "tests/services/vm/kinds/test_machine.py",

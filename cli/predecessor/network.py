@@ -38,8 +38,8 @@ _PORTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "transmission": ((9091, 51413), (51413,)),
     "wireguard": ((), (51820,)),
 }
-# Where a wireless network's passphrase is expected when it stood in the configuration.
-_PSK_FILE = "/etc/nixos/secrets/wifi/{}.psk"
+# Where NetworkManager's profiles take passphrases from: lines NAME=passphrase.
+_WIRELESS_SECRETS = "/etc/nixos/secrets/wifi.env"
 
 
 def take(keys: Keys, documents: Documents, warnings: list[str]) -> None:
@@ -160,26 +160,18 @@ def _wireless(keys: Keys, documents: Documents) -> None:
         if priority is not None:
             documents.option("network", (*profile, "connection", "autoconnect-priority"), priority)
             keys.took((*at, "priority"), into)
-        file = keys.get((*at, "pskFile"), str)
-        if file and file.startswith("/"):
-            keys.took((*at, "pskFile"), into)
-        elif file:
-            keys.refused((*at, "pskFile"), "must be an absolute path")
-            file = None
-        if keys.get((*at, "psk"), str) is not None:
-            file = file or _PSK_FILE.format(re.sub(r"[^A-Za-z0-9_-]", "_", name))
-            text = f"a passphrase is never copied: write it to {file} (mode 0600), which is read instead"
-            keys.changed((*at, "psk"), into, text)
-        if file:
-            documents.option("network", (*profile, "wifi-security", "key-mgmt"), "wpa-psk")
-            secret = {
-                "matchId": name,
-                "matchType": "802-11-wireless",
-                "matchSetting": "802-11-wireless-security",
-                "key": "psk",
-                "file": file,
-            }
-            documents.option("network", (*manager, "secrets", "entries"), [secret])
+        given = [field for field in ("psk", "pskFile") if keys.get((*at, field), str) is not None]
+        variable = "PSK_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+        for field in given:
+            text = (
+                f"a passphrase is never copied: add {variable}=PASSPHRASE to {_WIRELESS_SECRETS} (mode 0600)"
+            )
+            keys.changed((*at, field), into, text)
+        if given:
+            security = (*profile, "wifi-security")
+            documents.option("network", (*security, "key-mgmt"), "wpa-psk")
+            documents.option("network", (*security, "psk"), f"${variable}")
+            documents.option("network", (*manager, "environmentFiles"), [_WIRELESS_SECRETS])
     for name in ("enable", "preserveSystemConnections"):
         if keys.get((*wifi, name), bool) is not None:
             keys.changed(
