@@ -201,17 +201,13 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
                     resource.policy.suspend_until.CopyFrom(until)
                 if resource.policy != entry.resource.policy:
                     resource.metadata.generation += 1
-                    writes.append(
-                        self._resources.put(
-                            resource, spec_changed=True, expect=entry.etag, expect_revision=entry.revision
-                        )
-                    )
+                    writes.append(self._resources.put(resource, spec_changed=True, expect=entry.etag))
             try:
                 if writes:
                     await self._resources.commit(writes)
                 return [resource_pb2.ResourceReference(kind=e.kind, name=e.name) for e in entries]
             except Conflict:
-                continue  # a status was written meanwhile
+                continue  # somebody else changed one of them meanwhile
         raise Conflict("these resources keep changing", next_step="try again")
 
 

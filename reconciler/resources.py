@@ -15,7 +15,7 @@ from nixcc.resource.v1 import resource_pb2
 from reconciler.catalog import Catalog
 from reconciler.conditions import is_ready
 from reconciler.graph import DependencyGraph
-from reconciler.store import Put, Remove, Store
+from reconciler.store import Put, Record, Remove, Store
 
 Ref = tuple[str, str]
 
@@ -162,9 +162,21 @@ class Resources:
         expect: int | None = None,
         expect_revision: int | None = None,
     ) -> Put:
-        """The change that writes this resource."""
+        """The change that writes this resource, made from the entry as it is now.
 
+        A changed spec is written onto the newest status: only the loop writes statuses, and it does all the time.
+        """
         made: tuple[int, bytes] = (-1, b"")
+        base, status = resource.metadata.revision, resource.status
+        if spec_changed:
+            status = resource_pb2.Status()
+            status.CopyFrom(resource.status)
+
+        def replaces(found: Record | None) -> None:
+            nonlocal made
+            newer = found is not None and found.revision != base
+            resource.status.CopyFrom(_parsed(found.value).status if found is not None and newer else status)
+            made = (-1, b"")
 
         def value(revision: int) -> bytes:
             nonlocal made
@@ -184,6 +196,7 @@ class Resources:
             expect=expect,
             expect_revision=expect_revision,
             spec_changed=spec_changed,
+            replaces=replaces if spec_changed else None,
         )
 
     async def write_statuses(self, statuses: Iterable[tuple[Entry, resource_pb2.Status]]) -> None:

@@ -94,8 +94,9 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
         if trace.get_current_span().get_span_context().is_valid:
             current = otel_context.get_current()
             for one in admitted:
-                ref = (one.info.name, one.resource.metadata.name)
-                self._engine.reconciler.traces[ref] = current
+                if one.outcome != pb.APPLY_OUTCOME_UNCHANGED:
+                    ref = (one.info.name, one.resource.metadata.name)
+                    self._engine.reconciler.traces[ref] = current
         failpoints.hit("state.before_commit")
         revision = await self._committed(writes)
         failpoints.hit("state.after_commit")
@@ -195,9 +196,7 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
             resource.metadata.delete_time.CopyFrom(timestamp(time.time()))
         if deletion:
             resource.policy.deletion = deletion
-        return self._resources.put(
-            resource, spec_changed=True, expect=entry.etag, expect_revision=entry.revision
-        )
+        return self._resources.put(resource, spec_changed=True, expect=entry.etag)
 
     async def _forget_unowned(self, entry: Entry) -> None:
         """A resource whose service was never seen since it was installed here can only be let go of."""

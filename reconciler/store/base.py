@@ -47,6 +47,8 @@ class Put:
     expect_revision: int | None = None
     # False: a status write, which keeps the etag.
     spec_changed: bool = True
+    # Told what is replaced (None: nothing), each time before `value` is made; called where the store writes.
+    replaces: Callable[[Record | None], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,8 @@ def _check(change: Change, found: Record | None) -> None:
 
 
 def _written(put: Put, found: Record | None, revision: int) -> Record:
+    if put.replaces is not None:
+        put.replaces(found)
     value = put.value(revision) if callable(put.value) else put.value
     if not isinstance(value, bytes):
         raise TypeError(f"the value of {put.kind} {put.name} is {type(value).__name__}, not bytes")
