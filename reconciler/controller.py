@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
-from common.errors import ControlError
 from common.telemetry import Histogram, Sample
 from reconciler.catalog import Catalog
 from reconciler.link import ServiceLink
-from reconciler.outcome import After, Done, Outcome, Retry, failed
+from reconciler.outcome import After, Done, Outcome, Retry, failed, internal
 from reconciler.queue import Priority, WorkQueue
-from reconciler.reconcile import Reconciler
+from reconciler.reconcile import Reconciler, Settle
 from reconciler.resources import Entry, Ref, Resources
 
 log = structlog.get_logger()
@@ -37,7 +36,9 @@ class Controller:
         self._resources = resources
         self._reconciler = reconciler
         self._workers: list[asyncio.Task[None]] = []
+        # Who waits for the next run of a key, and for the one that goes on.
         self._waiting: dict[Ref, list[asyncio.Future[Outcome]]] = {}
+        self._promised: dict[Ref, list[asyncio.Future[Outcome]]] = {}
         self._started: dict[Ref, float] = {}
         self._results: dict[str, int] = {}
         self._seconds = Histogram()
@@ -56,7 +57,7 @@ class Controller:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        for futures in self._waiting.values():
+        for futures in (*self._waiting.values(), *self._promised.values()):
             for future in futures:
                 future.cancel()
 
@@ -71,7 +72,7 @@ class Controller:
         self.queue.add(entry.ref, Priority.HINT)
 
     def settled(self, ref: Ref) -> asyncio.Future[Outcome]:
-        """Resolves with the outcome of the key's next reconcile; add it to the queue afterwards."""
+        """Resolves with the outcome of the next reconcile that begins; add the key to the queue afterwards."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(ref, []).append(future)
         return future
@@ -107,27 +108,36 @@ class Controller:
             batch = await self.queue.get_batch(_kind, BATCH)
             if not batch:
                 return
-            now = time.monotonic()
-            for ref in batch:
-                self._started[ref] = now
+            settle = self._begun(batch)
             try:
                 info = self._catalog.kinds.get(batch[0][0])
                 if info is None:
                     for ref in batch:
-                        self._settle(ref, Done())
+                        settle(ref, Done())
                     continue
-                await self._reconciler.batch(info, [name for _, name in batch], self._settle)
+                await self._reconciler.batch(info, [name for _, name in batch], settle)
             except Exception as error:  # a bug in one batch must not end the loop for everybody
                 log.exception("reconcile crashed", kind=batch[0][0], resources=len(batch))
                 for ref in batch:
-                    if ref in self._started:
-                        self._settle(ref, Retry(_internal(error)))
+                    settle(ref, Retry(internal(error)))
+
+    def _begun(self, batch: Sequence[Ref]) -> Settle:
+        """How this batch is settled: each key once, and never a later run of the same key."""
+        now = time.monotonic()
+        open_ = set(batch)
+        for ref in batch:
+            self._started[ref] = now
+            self._promised[ref] = self._waiting.pop(ref, [])
+
+        def settle(ref: Ref, outcome: Outcome) -> None:
+            if ref in open_:
+                open_.discard(ref)
+                self._settle(ref, outcome)
+
+        return settle
 
     def _settle(self, ref: Ref, outcome: Outcome) -> None:
-        started = self._started.pop(ref, None)
-        if started is None:
-            return  # settled already
-        self._seconds.observe(time.monotonic() - started)
+        self._seconds.observe(time.monotonic() - self._started.pop(ref))
         label = _LABELS.get(type(outcome).__name__, "success")
         self._results[label] = self._results.get(label, 0) + 1
         if isinstance(outcome, Retry):
@@ -138,7 +148,7 @@ class Controller:
         elif not failed(outcome):
             self.queue.forget(ref)
         self.queue.done(ref)
-        for future in self._waiting.pop(ref, ()):
+        for future in self._promised.pop(ref):
             if not future.done():
                 future.set_result(outcome)
 
@@ -148,7 +158,3 @@ _LABELS = {"Retry": "error", "After": "requeue_after", "Blocked": "blocked", "Te
 
 def _kind(ref: Ref) -> str:
     return ref[0]
-
-
-def _internal(error: Exception) -> ControlError:
-    return ControlError(f"internal error: {type(error).__name__}", next_step="see the daemon's log")

@@ -185,15 +185,17 @@ class Engine:
     async def _resync_forever(self) -> None:
         while True:
             await asyncio.sleep(self._resync_seconds * random.uniform(0.8, 1.2))
-            try:
-                await self._look_at_all(self.catalog.kinds)
-            except Exception:
-                log.exception("resync crashed; the next one comes")
+            await self._look_at_all(self.catalog.kinds)
 
     async def _look_at_all(self, kinds: Iterable[str]) -> None:
         """Puts everything that differs into the queue, after whatever is more urgent."""
         for kind in list(kinds):
-            for entry in await self._differing(kind, list(self.resources.of_kind(kind).values())):
+            entries = list(self.resources.of_kind(kind).values())
+            try:
+                entries = await self._differing(kind, entries)
+            except Exception as error:  # one kind's trouble is not the others'; each key tells its own
+                log.exception("could not look at all of a kind", kind=kind, error=str(error))
+            for entry in entries:
                 entry.latched = None
                 self.enqueue(entry.ref, Priority.RESYNC)
 

@@ -31,6 +31,8 @@ class Observation:
     filled: Message | None = None
     # Equal fingerprints of two looks mean an equal host.
     fingerprint: bytes = b""
+    # Of the spec that it was compared with.
+    generation: int = 0
 
     @property
     def absent(self) -> bool:
@@ -79,6 +81,11 @@ def observe(
         unhealthy=detection.unhealthy,
         fingerprint=fingerprint(detection),
     )
+
+
+def unread(entry: Entry, error: ControlError) -> Observation:
+    """Nobody can tell how it is."""
+    return Observation(error=error, generation=entry.resource.metadata.generation)
 
 
 def fingerprint(detection: pb.Detection) -> bytes:

@@ -11,7 +11,7 @@ from common.errors import ControlError
 from nixcc.manager.v1 import manager_pb2 as pb
 from nixcc.resource.v1 import resource_pb2
 from reconciler.catalog import KindInfo
-from reconciler.observation import Observation, held_back, observe
+from reconciler.observation import Observation, held_back, observe, unread
 from reconciler.renderings import Renderings
 from reconciler.resources import Entry
 
@@ -37,9 +37,12 @@ class Observer:
                     continue
                 if entry.spec is None:
                     entry.spec = info.unpack(entry.resource.spec)
-                seen[detection.key] = await self.observe(info, entry.spec, entry.resource.policy, detection)
+                resource = entry.resource
+                found = await self.observe(info, entry.spec, resource.policy, detection)
+                seen[detection.key] = replace(found, generation=resource.metadata.generation)
         for key in by_key.keys() - seen.keys():
-            seen[key] = Observation(error=ControlError(f"{info.name} {key!r}: the service gave no answer"))
+            error = ControlError(f"{info.name} {key!r}: the service gave no answer")
+            seen[key] = unread(by_key[key], error)
         return seen
 
     async def observe(

@@ -48,6 +48,13 @@ class Terminal:
 Outcome = Done | After | Retry | Blocked | Terminal
 
 
+def internal(error: Exception) -> ControlError:
+    """The error as one of ours; a stranger is told by its name only, the log has the rest."""
+    if isinstance(error, ControlError):
+        return error
+    return ControlError(f"internal error: {type(error).__name__}", next_step="see the daemon's log")
+
+
 def failed(outcome: Outcome) -> bool:
     """Whether the resource could not be read or made so."""
     return isinstance(outcome, Retry | Terminal)

@@ -30,9 +30,9 @@ from reconciler.conditions import (
 )
 from reconciler.events import EventLog
 from reconciler.flapping import FlapDetector
-from reconciler.observation import Observation, changes, suspended_for
+from reconciler.observation import Observation, changes, suspended_for, unread
 from reconciler.observer import Observer
-from reconciler.outcome import After, Blocked, Done, Outcome, Retry, Terminal
+from reconciler.outcome import After, Blocked, Done, Outcome, Retry, Terminal, internal
 from reconciler.resources import Entry, Ref, Resources
 from reconciler.store import Remove
 
@@ -110,7 +110,7 @@ class Reconciler:
                 seen = await self._observer.look(info, entries)
             except ControlError as error:
                 # Nobody can tell how any of them is now.
-                seen = {entry.key: Observation(error=error) for entry in entries}
+                seen = {entry.key: unread(entry, error) for entry in entries}
             steps = await self._settle_quiet(info, entries, seen, settle)
             if steps:
                 await self._act(info, steps, settle)
@@ -137,6 +137,9 @@ class Reconciler:
         outcomes: list[tuple[Entry, Observation, Outcome]] = []
         for entry in entries:
             observation = seen[entry.key]
+            if observation.generation != entry.resource.metadata.generation:
+                settle(entry.ref, Done())  # this was another spec: the key is queued again
+                continue
             if entry.deleting:
                 outcome = await self._delete(info, entry, observation, steps)
                 if outcome is not None:
@@ -237,12 +240,20 @@ class Reconciler:
         """Runs the steps side by side; what takes long settles by itself later."""
         limit = self._limits.setdefault(info.link.name, asyncio.Semaphore(CONCURRENT_APPLIES))
         tasks = {asyncio.create_task(self._apply(info, step, limit)): step for step in steps}
-        done, slow = await asyncio.wait(tasks, timeout=_PATIENCE if len(steps) <= CONCURRENT_APPLIES else 5.0)
-        await self._verify(info, [(tasks[task], task.result()) for task in done], settle)
+        try:
+            done, slow = await asyncio.wait(
+                tasks, timeout=_PATIENCE if len(steps) <= CONCURRENT_APPLIES else 5.0
+            )
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        # First: whatever happens to the others, a key stays taken for as long as its step runs.
         for task in slow:
             late = asyncio.create_task(self._finish(info, tasks[task], task, settle))
             self._long.add(late)
             late.add_done_callback(self._long.discard)
+        await self._verify_or_retry(info, [(tasks[task], task.result()) for task in done], settle)
 
     async def _finish(
         self,
@@ -251,20 +262,36 @@ class Reconciler:
         task: asyncio.Task[pb.ApplyResult | ControlError],
         settle: Settle,
     ) -> None:
+        verb = pb.Action.Name(step.action).removeprefix("ACTION_").lower()
+        aspects = {
+            READY: Aspect(FALSE, "Applying", f"{verb} is under way"),
+            IN_SYNC: Aspect(FALSE, "Drifted", _summary(step.seen)),
+            RECONCILING: Aspect(TRUE, "Applying", f"{verb} is under way"),
+        }
         try:
-            verb = pb.Action.Name(step.action).removeprefix("ACTION_").lower()
-            aspects = {
-                READY: Aspect(FALSE, "Applying", f"{verb} is under way"),
-                IN_SYNC: Aspect(FALSE, "Drifted", _summary(step.seen)),
-                RECONCILING: Aspect(TRUE, "Applying", f"{verb} is under way"),
-            }
-            await self._write(step.entry, step.seen, aspects)
-            await self._verify(info, [(step, await task)], settle)
-        except ControlError as error:
-            settle(step.entry.ref, Retry(error))
+            try:
+                await self._write(step.entry, step.seen, aspects)
+            except ControlError as error:
+                log.warning("status not written", kind=info.name, name=step.entry.name, error=str(error))
+            result = await task
         except asyncio.CancelledError:
             task.cancel()
             raise
+        await self._verify_or_retry(info, [(step, result)], settle)
+
+    async def _verify_or_retry(
+        self, info: KindInfo, results: list[tuple[_Step, pb.ApplyResult | ControlError]], settle: Settle
+    ) -> None:
+        """Settles each, whatever goes wrong."""
+        try:
+            await self._verify(info, results, settle)
+        except Exception as error:
+            if isinstance(error, ControlError):
+                log.warning("reconcile failed", kind=info.name, resources=len(results), error=str(error))
+            else:
+                log.exception("reconcile crashed", kind=info.name, resources=len(results))
+            for step, _ in results:
+                settle(step.entry.ref, Retry(internal(error)))
 
     async def _apply(
         self, info: KindInfo, step: _Step, limit: asyncio.Semaphore
@@ -294,8 +321,10 @@ class Reconciler:
                         span.set_attributes({"nixcc.kind": info.name, "nixcc.name": entry.name})
                         result = await info.link.apply(request)
                 failpoints.hit("reconcile.after_apply")
-            except ControlError as error:
-                return error
+            except Exception as error:
+                if not isinstance(error, ControlError):
+                    log.exception("step crashed", kind=info.name, name=entry.name)
+                return internal(error)
             finally:
                 entry.applied_at = time.monotonic()
         return result
@@ -315,7 +344,7 @@ class Reconciler:
         try:
             seen = await self._observer.look(info, [step.entry for step, _ in alive])
         except ControlError as error:
-            seen = {step.entry.key: Observation(error=error) for step, _ in alive}
+            seen = {step.entry.key: unread(step.entry, error) for step, _ in alive}
         rows: list[tuple[Entry, resource_pb2.Status]] = []
         settled: list[tuple[Entry, Observation, Outcome]] = []
         for step, result in alive:
@@ -326,6 +355,10 @@ class Reconciler:
                 and observation.absent
             ):
                 settle(entry.ref, await self._remove(entry, "Deleted", result.message))
+                continue
+            if observation.generation != step.seen.generation:
+                # The spec changed while the step ran: the key is queued again.
+                settle(entry.ref, Done(changed=not isinstance(result, ControlError)))
                 continue
             aspects, outcome = self._judge(step, result, observation)
             rows.append((entry, self._status(entry, observation, aspects)))
@@ -396,8 +429,9 @@ class Reconciler:
     def _status(
         self, entry: Entry, seen: Observation | None, aspects: Mapping[str, Aspect]
     ) -> resource_pb2.Status:
-        metadata = entry.resource.metadata
-        status = build(entry.resource.status, metadata.generation, aspects, now=timestamp(time.time()))
+        # Of the spec that was compared, which need not be the newest any more.
+        generation = entry.resource.metadata.generation if seen is None else seen.generation
+        status = build(entry.resource.status, generation, aspects, now=timestamp(time.time()))
         if seen is None or seen.error is not None:
             if entry.resource.status.HasField("detected"):
                 status.detected.CopyFrom(entry.resource.status.detected)
