@@ -25,6 +25,7 @@ from common.manager import (
     Enumerable,
     Kind,
     Renderable,
+    Report,
     Service,
     Watchable,
 )
@@ -52,6 +53,8 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
             if isinstance(kind, Watchable)
         }
         self._unsupported: dict[str, tuple[float, str]] = {}
+        # Steps by kind and key.
+        self._running: dict[tuple[str, str], asyncio.Future[Applied]] = {}
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
         backend_error = await self._context.run(self._service.backend_error)
@@ -117,8 +120,9 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
             event = resource_pb2.Progress(message=message, percent=percent)
             loop.call_soon_threadsafe(progress.put_nowait, pb.ApplyResponse(progress=event))
 
-        work = asyncio.ensure_future(self._context.run(kind.apply, change, report))
+        work = asyncio.create_task(self._alone((request.kind, request.key), kind.apply, change, report))
         work.add_done_callback(lambda _: progress.put_nowait(None))
+        work.add_done_callback(_retrieved)
         while (event := await progress.get()) is not None:
             yield event
         applied: Applied = await work
@@ -132,7 +136,7 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
         out: asyncio.Queue[pb.WatchResponse] = asyncio.Queue()
         subscriber = _Subscriber(out)
         reader = asyncio.ensure_future(self._read_watch(requests, subscriber))
-        reader.add_done_callback(lambda task: task.cancelled() or task.exception())
+        reader.add_done_callback(_retrieved)
         try:
             while True:
                 response = await out.get()
@@ -153,6 +157,18 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
         for hints in self._hints.values():
             await hints.close()
         await self._context.run(self._service.close)
+
+    async def _alone(
+        self, key: tuple[str, str], apply: Callable[..., Applied], change: Change[Any], report: Report
+    ) -> Applied:
+        """Runs a step once the key's last one has ended, that of a caller who has left included."""
+        while (before := self._running.get(key)) is not None:
+            report("waits for an earlier step, which still runs")
+            await asyncio.wait([before])
+        step = asyncio.ensure_future(self._context.run(apply, change, report))
+        self._running[key] = step
+        step.add_done_callback(lambda _: self._running.pop(key, None))
+        return await asyncio.shield(step)
 
     def _kind(self, name: str) -> Kind[Any]:
         try:
@@ -235,7 +251,10 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
         async for request in requests:
             hints = self._hints.get(request.kind)
             if hints is not None:
-                await hints.change(subscriber, list(request.add), list(request.remove))
+                try:
+                    await hints.change(subscriber, list(request.add), list(request.remove))
+                except Exception as error:  # hints are a help: without them the next resync sees what changed
+                    log.exception("no hints", kind=request.kind, error=str(error))
             subscriber.out.put_nowait(pb.WatchResponse(kind=request.kind, ready=True))
 
 
@@ -245,6 +264,7 @@ class _Subscriber:
     def __init__(self, out: asyncio.Queue[pb.WatchResponse]) -> None:
         self.out = out
         self.held: dict[str, set[str]] = {}
+        self.left = False
         self._queued: dict[str, set[str]] = {}
 
     def offer(self, kind: str, keys: Sequence[str]) -> None:
@@ -281,12 +301,20 @@ class _Hints:
         self._lock = asyncio.Lock()
 
     async def change(self, subscriber: _Subscriber, add: Sequence[str], remove: Sequence[str]) -> None:
-        """Adds and removes keys of one stream; what changes after it returns is hinted at."""
+        """Adds and removes keys of one stream; what changes after it returns is hinted at.
+
+        A caller that is cancelled leaves, the change does not: the count of a key and the watcher must agree.
+        """
+        await asyncio.shield(asyncio.ensure_future(self._change(subscriber, add, remove)))
+
+    async def _change(self, subscriber: _Subscriber, add: Sequence[str], remove: Sequence[str]) -> None:
         async with self._lock:
             if not self._started:
-                self._started = True
                 await self._context.run(self._watcher.watch, self._emitter())
-            if subscriber not in self._subscribers:
+                self._started = True
+            if subscriber.left:
+                add = ()
+            elif subscriber not in self._subscribers:
                 self._subscribers.append(subscriber)
             held = subscriber.held.setdefault(self._name, set())
             added = [key for key in dict.fromkeys(add) if key not in held]
@@ -296,15 +324,22 @@ class _Hints:
             new = [key for key in added if self._counted(key, 1) == 1]
             gone = [key for key in removed if self._counted(key, -1) == 0]
             if new:
-                await self._context.run(self._watcher.hold, new)
+                try:
+                    await self._context.run(self._watcher.hold, new)
+                except Exception:
+                    held.difference_update(new)
+                    for key in new:
+                        self._counted(key, -1)
+                    raise
             if gone:
                 await self._context.run(self._watcher.drop, gone)
 
     async def leave(self, subscriber: _Subscriber) -> None:
         """Ends a stream's share."""
+        subscriber.left = True
         if subscriber in self._subscribers:
-            await self.change(subscriber, (), list(subscriber.held.get(self._name, ())))
             self._subscribers.remove(subscriber)
+            await self.change(subscriber, (), list(subscriber.held.get(self._name, ())))
 
     async def close(self) -> None:
         """Ends the watcher."""
@@ -331,6 +366,12 @@ class _Hints:
                 loop.call_soon_threadsafe(offer, keys)
 
         return emit
+
+
+def _retrieved(task: asyncio.Future[Any]) -> None:
+    """Whoever waited for it may have left."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _unpack(kind: Kind[Any], packed: any_pb2.Any) -> Message:

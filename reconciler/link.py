@@ -93,7 +93,8 @@ class ServiceLink:
         removed = [key for key in remove if key in held]
         held.update(added)
         held.difference_update(removed)
-        if (added or removed) and self.available:
+        if added or removed:
+            # Into a queue that nobody reads while there is no stream: the next one begins with all that is held.
             self._changes.put_nowait(pb.WatchRequest(kind=kind, add=added, remove=removed))
 
     async def describe(self) -> pb.DescribeResponse:
@@ -186,6 +187,7 @@ class ServiceLink:
                 log.exception("connection to the service failed", service=self.name)
                 cause = f"internal error: {type(error).__name__}; see the daemon's log"
             delay = _FIRST_DELAY if self.available else min(delay * 2, _LONGEST_DELAY)
+            self._changes = asyncio.Queue()
             self._down(cause)
             await asyncio.sleep(delay)
 
