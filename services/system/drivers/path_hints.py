@@ -17,10 +17,10 @@ from pathlib import Path
 
 import structlog
 
+from common import inotify
 from common.errors import HostUnavailable
+from common.inotify import Event, Inotify
 from common.manager import Emit
-from services.system.drivers import inotify
-from services.system.drivers.inotify import Event, Inotify
 from services.system.drivers.root import Folders, folders
 
 log = structlog.get_logger()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.system.drivers import inotify
-from services.system.drivers.inotify import Event, Inotify
+from common import inotify
+from common.inotify import Event, Inotify
 
 
 def test_events(tmp_path: Path) -> None:
