@@ -52,6 +52,12 @@ def run(args: argparse.Namespace) -> int:
 
 def wait(client: Client, stub: Any, name: str, timeout: float, output: str = "table") -> int:
     """Until the operation ends, showing its progress on a terminal; raises the error that it ended with."""
+    _print(waited(client, stub, name, timeout), output)
+    return 0
+
+
+def waited(client: Client, stub: Any, name: str, timeout: float) -> Any:
+    """As `wait`; gives the operation, with its response, and prints nothing of it."""
     import time
 
     from google.longrunning import operations_pb2 as lro
@@ -71,8 +77,7 @@ def wait(client: Client, stub: Any, name: str, timeout: float, output: str = "ta
         sys.stderr.write("\r\x1b[K")
     if operation.HasField("error"):
         raise failure(operation)
-    _print(operation, output)
-    return 0
+    return operation
 
 
 def as_dict(operation: Any) -> dict[str, str]:

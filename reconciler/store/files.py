@@ -19,6 +19,8 @@ from reconciler.store import rows
 log = structlog.get_logger()
 
 DATABASE, COPY, LOCK = "state.db", "state.db.bak", "lock"
+# A copy out of a backup, laid there for `restore`.
+STAGED = "state.db.restored"
 FORMAT = 1
 # What a damaged database makes of reading it.
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
@@ -152,12 +154,13 @@ def make_copy(connection: apsw.Connection, folder: Path) -> None:
 
 
 def restore(folder: Path) -> Path:
-    """Puts the last copy in the database's place; gives where the damaged one now lies.
+    """Puts the copy out of a backup, else the last one, in the database's place; gives where the former one now lies.
 
     Raises NotFound without a copy, WrongState while a daemon runs or when the copy is damaged too, HostUnavailable
     where the disk refuses; then the damaged database stays where it is.
     """
-    copy, path = folder / COPY, folder / DATABASE
+    staged, path = folder / STAGED, folder / DATABASE
+    copy = staged if staged.exists() else folder / COPY
     if not copy.exists():
         raise NotFound(
             f"there is no copy at {copy}", next_step="restore the state folder from your own backup"
@@ -177,6 +180,7 @@ def restore(folder: Path) -> Path:
             aside.unlink(missing_ok=True)
             os.link(path, aside)
         _replace(fresh, path)
+        staged.unlink(missing_ok=True)
         return aside
     except OSError as error:
         raise _unusable(folder, error) from error

@@ -7,8 +7,13 @@ from pathlib import Path
 import grpc.aio
 
 from common.manager import Context, Service
-from nixcc.system.v1 import predecessor_pb2_grpc, system_pb2_grpc
+from nixcc.system.v1 import backup_pb2_grpc, predecessor_pb2_grpc, system_pb2_grpc
 from services.system import predecessor_rpc
+from services.system.backup import rpc as backup_rpc
+from services.system.backup.kind import StateBackupKind
+from services.system.backup.scheduler import Scheduler
+from services.system.backup.service import Backups
+from services.system.drivers.archive import ArchiveDriver
 from services.system.drivers.base import SystemdDriver
 from services.system.drivers.linux_files import LinuxFileDriver
 from services.system.drivers.linux_host import LinuxHostDriver
@@ -36,6 +41,8 @@ def assemble(context: Context) -> Service:
     nixos = (root / "etc/NIXOS").exists()
     systemd, why_no_systemd = _systemd(context, nixos)
     confined = f"everything is confined to {root}, and the kernel is not; run with --root /"
+    backups = Backups(root, context.state_dir, ArchiveDriver())
+    scheduler = Scheduler(backups)
     kinds = (
         FileKind(LinuxFileDriver(root)),
         SysctlKind(
@@ -44,6 +51,7 @@ def assemble(context: Context) -> Service:
         ),
         SystemdUnitKind(systemd, lambda: why_no_systemd),
         HostIdentityKind(LinuxIdentityDriver(LinuxFileDriver(root), live=not context.confined)),
+        StateBackupKind(backups, scheduler.wake),
     )
     host = LinuxHostDriver(root, systemd.failed)
 
@@ -51,17 +59,21 @@ def assemble(context: Context) -> Service:
         system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(context, host), server)
         predecessor = predecessor_rpc.PredecessorServicer(context, PredecessorDriver(root))
         predecessor_pb2_grpc.add_PredecessorServiceServicer_to_server(predecessor, server)
+        backup = backup_rpc.BackupServicer(context, backups)
+        backup_pb2_grpc.add_BackupServiceServicer_to_server(backup, server)
 
     def close() -> None:
+        scheduler.close()
         for kind in kinds:
             kind.close()
 
+    scheduler.start()
     return Service(
         name="system",
         kinds=kinds,
         driver="linux",
         register=register,
-        rpc_services=(NAME, predecessor_rpc.NAME),
+        rpc_services=(NAME, predecessor_rpc.NAME, backup_rpc.NAME),
         capabilities=("inotify", *(() if why_no_systemd else ("systemd",))),
         close=close,
     )
