@@ -1,0 +1,1 @@
+"""Nix, git, the system service and the network; and all of them in memory."""

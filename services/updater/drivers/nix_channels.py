@@ -1,0 +1,84 @@
+"""The root user's channels, through nix-channel(1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from common.errors import CommandFailed
+from common.process import run
+from services.updater.drivers.base import ChannelState
+from services.updater.drivers.nix_program import explained
+
+_FETCHING = 1_800.0
+
+
+class NixChannels:
+    """Channels of the root user under `root`; `environment` is added to the daemon's own."""
+
+    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+        home = root / "root"
+        state = Path(
+            environment.get("NIX_STATE_DIR") or os.environ.get("NIX_STATE_DIR") or root / "nix/var/nix"
+        )
+        self._list = home / ".nix-channels"
+        self._home = home
+        self._profiles = (
+            # Where Nix keeps it: since 2.14 in the first, before in the second.
+            home / ".local/state/nix/profiles/channels",
+            state / "profiles/per-user/root/channels",
+        )
+        self._environment = {**environment, "HOME": str(home), "USER": "root"}
+
+    def all(self) -> Mapping[str, ChannelState]:
+        found = {}
+        try:
+            lines = self._list.read_text("utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        for line in lines:
+            words = line.split()
+            if not words or words[0].startswith("#"):
+                continue
+            name = words[1] if len(words) > 1 else _default_name(words[0])
+            found[name] = ChannelState(name, words[0].rstrip("/"), self._path(name))
+        return found
+
+    def set(self, name: str, url: str) -> None:
+        before = self.all().get(name)
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._channel("--add", url, name)
+        try:
+            self._channel("--update", name)
+        except Exception:
+            if before is None:
+                self._channel("--remove", name)
+            else:
+                self._channel("--add", before.url, name)
+            raise
+
+    def remove(self, name: str) -> bool:
+        if name not in self.all():
+            return False
+        self._channel("--remove", name)
+        return True
+
+    def _path(self, name: str) -> str:
+        for profile in self._profiles:
+            path = profile / name
+            if path.exists():
+                return os.path.realpath(path)
+        return ""
+
+    def _channel(self, *arguments: str) -> None:
+        try:
+            run(["nix-channel", *arguments], env=self._environment, timeout=_FETCHING)
+        except CommandFailed as error:
+            raise explained(error.stderr) from error
+
+
+def _default_name(url: str) -> str:
+    """As nix-channel takes it from an address without a name."""
+    name = url.rstrip("/").rpartition("/")[2]
+    return name.removesuffix("-stable").removesuffix("-unstable")

@@ -1,0 +1,1 @@
+"""Handlers of the kinds FlakeInput, Channel and UpdatePolicy."""
