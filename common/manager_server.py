@@ -163,7 +163,7 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
     ) -> Applied:
         """Runs a step once the key's last one has ended, that of a caller who has left included."""
         while (before := self._running.get(key)) is not None:
-            report("waits for an earlier step, which still runs")
+            report("waits for an earlier step, which still runs", None)
             await asyncio.wait([before])
         step = asyncio.ensure_future(self._context.run(apply, change, report))
         self._running[key] = step
