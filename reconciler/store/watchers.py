@@ -45,6 +45,11 @@ class Interest:
     name: str | None = None
     selector: Selector | None = None
 
+    @property
+    def key(self) -> Key | None:
+        """The one object it is about; None: any number."""
+        return (self.kind, self.name) if self.kind and self.name else None
+
     def event(self, step: Transition) -> Event | None:
         """What the step is to the watcher; None: nothing."""
         record = step.after or step.before
@@ -197,6 +202,9 @@ class Watchers:
         self._closed = False
         # Watchers that want the same share the work.
         self._queues: dict[Interest, set[_Queue]] = {}
+        # The interests: those in one object by its key, and all others. (Dictionaries as ordered sets.)
+        self._named: dict[Key, dict[Interest, None]] = {}
+        self._broad: dict[Interest, None] = {}
         # Queues whose watch was dropped: noted by the garbage collector, in any thread at any moment.
         self._dropped: deque[_Queue] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -209,12 +217,12 @@ class Watchers:
         """Tells a committed revision; called in the order of revisions."""
         self._forget_dropped()
         self.revision = revision
-        for interest, queues in self._queues.items():
-            for step in steps:
+        for step in steps:
+            for interest in (*self._broad, *self._named.get(step.key, ())):
                 event = interest.event(step)
                 if event is not None:
                     item = step, event
-                    for queue in queues:
+                    for queue in self._queues[interest]:
                         queue.push(item)
 
     def watch(self, interest: Interest, since: int | None) -> Watch:
@@ -222,7 +230,13 @@ class Watchers:
         self._forget_dropped()
         queue = _Queue(interest, self.revision)
         queue.closed = self._closed
-        self._queues.setdefault(interest, set()).add(queue)
+        if interest not in self._queues:
+            self._queues[interest] = set()
+            if interest.key is None:
+                self._broad[interest] = None
+            else:
+                self._named.setdefault(interest.key, {})[interest] = None
+        self._queues[interest].add(queue)
         if self._timer is None and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._tick)
         watch = Watch(self, queue, self.revision if since is None else since, self.revision)
@@ -231,10 +245,21 @@ class Watchers:
 
     def forget(self, queue: _Queue) -> None:
         """Takes a watcher out."""
-        queues = self._queues.get(queue.interest, set())
+        interest = queue.interest
+        queues = self._queues.get(interest)
+        if queues is None:
+            return
         queues.discard(queue)
-        if not queues:
-            self._queues.pop(queue.interest, None)
+        if queues:
+            return
+        del self._queues[interest]
+        if interest.key is None:
+            del self._broad[interest]
+            return
+        named = self._named[interest.key]
+        del named[interest]
+        if not named:
+            del self._named[interest.key]
 
     def close(self) -> None:
         """Ends all watches after what was published."""

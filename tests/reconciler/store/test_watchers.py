@@ -279,3 +279,31 @@ async def test_history_compacted_under_a_replay(store: Store) -> None:
         await changes(watch, 1_190)
     with pytest.raises(StopAsyncIteration):
         await anext(watch)
+
+
+async def test_a_commit_asks_only_watchers_that_it_may_concern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand clients that each wait for one object cost a large commit no more than one of them does."""
+    store = MemoryStore()
+    alone = [store.watch("A", f"{number}") for number in range(1_000)]
+    everything, nameless = store.watch(), store.watch(None, "7")
+    asked = 0
+    event = watchers.Interest.event
+
+    def counted(interest: watchers.Interest, step: watchers.Transition) -> Event | None:
+        nonlocal asked
+        asked += 1
+        return event(interest, step)
+
+    monkeypatch.setattr(watchers.Interest, "event", counted)
+    size = 1_000
+    await store.commit([Put(kind, f"{number}", b"1") for number in range(size // 2) for kind in "AB"])
+
+    assert asked <= size * 2 + size // 2
+    for number, watch in enumerate(alone[: size // 2]):
+        assert short(await changes(watch, 1)) == [("CREATED", f"{number}")]
+    assert len(await changes(everything, size)) == size
+    assert short(await changes(nameless, 2)) == [("CREATED", "7")] * 2
+    for watch in (*alone, everything, nameless):
+        await watch.aclose()
+    assert len(store._watchers) == 0
+    await store.commit([Put("A", "7", b"2")])
