@@ -150,12 +150,18 @@ def time_text(stamp: Any) -> str:
     return "forever" if stamp.seconds >= FOREVER else str(stamp.ToJsonString())
 
 
+def duration_text(duration: Any) -> str:
+    """As protobuf's JSON writes it, in decimal digits, and without zeros at the end: `0.00002s`."""
+    text = str(duration.ToJsonString())
+    return f"{text[:-1].rstrip('0').rstrip('.')}s" if "." in text else text
+
+
 def _well_known(message: Message) -> Any:
     name = message.DESCRIPTOR.full_name
     if name == "google.protobuf.Timestamp":
         return time_text(message)
     if name == "google.protobuf.Duration":
-        return f"{message.ToNanoseconds() / 1e9:g}s"  # type: ignore[attr-defined]
+        return duration_text(message)
     from google.protobuf import json_format
 
     try:

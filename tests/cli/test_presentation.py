@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -207,3 +209,22 @@ def test_a_table_shows_the_columns_of_the_kind() -> None:
         ("memory", "512MiB"),
         ("autostart", "-"),
     ]
+
+
+@given(st.integers(-315_576_000_000 * 10**9, 315_576_000_000 * 10**9))
+@example(20_000)
+@example(1)
+@example(-1)
+@example(500_000_000)
+@example(10 * 10**9)
+@example(123_456_789 * 10**9 + 1)
+def test_durations_are_decimal_digits_that_protobuf_reads_back_exactly(nanoseconds: int) -> None:
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(nanoseconds)
+
+    text = spec_to_dict(duration)
+
+    assert re.fullmatch(r"-?(0|[1-9]\d*)(\.\d*[1-9])?s", text)
+    again = duration_pb2.Duration()
+    again.FromJsonString(text)
+    assert again == duration
