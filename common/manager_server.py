@@ -309,7 +309,8 @@ class _Hints:
 
     async def _change(self, subscriber: _Subscriber, add: Sequence[str], remove: Sequence[str]) -> None:
         async with self._lock:
-            if not self._started:
+            if add and not self._started:
+                # Not before a key is held: the backend may be large, and nobody needs it yet.
                 await self._context.run(self._watcher.watch, self._emitter())
                 self._started = True
             if subscriber.left:

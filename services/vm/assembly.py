@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from common.manager import Context, Service
 from nixcc.vm.v1 import vm_service_pb2_grpc
 from services.vm.drivers.absent import AbsentVmDriver
 from services.vm.drivers.base import VmDriver
+from services.vm.drivers.lazy import LazyVmDriver
+from services.vm.drivers.uris import capabilities, default_uri, is_test
 from services.vm.kinds.machine import VirtualMachineKind
 from services.vm.kinds.network import VirtualNetworkKind
 from services.vm.kinds.pool import StoragePoolKind
@@ -45,9 +48,7 @@ def assemble(context: Context) -> Service:
 
 def _driver(context: Context) -> tuple[VmDriver, str]:
     """The driver, and why this host can't have the kinds (empty: it can)."""
-    try:
-        from services.vm.drivers.libvirt import LibvirtVmDriver, default_uri, is_test
-    except ImportError:
+    if find_spec("libvirt") is None:
         return AbsentVmDriver(_INSTALL), _INSTALL
     uri = context.settings.get("uri") or default_uri()
     if context.confined and not is_test(uri):
@@ -56,7 +57,15 @@ def _driver(context: Context) -> tuple[VmDriver, str]:
             "run with --root /, or try it with NCC_VM_URI=test:///default"
         )
         return AbsentVmDriver(reason), reason
-    return LibvirtVmDriver(uri, _seed_folder(context)), ""
+
+    def make() -> VmDriver:
+        try:
+            from services.vm.drivers.libvirt import LibvirtVmDriver
+        except ImportError as error:
+            return AbsentVmDriver(f"the Python module libvirt can't be loaded: {error}; run make setup again")
+        return LibvirtVmDriver(uri, _seed_folder(context))
+
+    return LazyVmDriver("libvirt", capabilities(uri), make), ""
 
 
 def _seed_folder(context: Context) -> Path:

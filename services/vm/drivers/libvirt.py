@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import ControlError
 from services.vm.drivers.base import (
-    CONSOLE,
-    HOTPLUG,
-    IMAGES,
-    RESIZE_VOLUME,
-    SNAPSHOTS,
     Cancel,
     Images,
     Listener,
@@ -29,17 +22,8 @@ from services.vm.drivers.libvirt_machines import LibvirtMachines
 from services.vm.drivers.libvirt_networks import LibvirtNetworks
 from services.vm.drivers.libvirt_storage import LibvirtStorage
 from services.vm.drivers.seeds import HostSeeds
+from services.vm.drivers.uris import capabilities, is_local
 from services.vm.models import Hypervisor
-
-
-def default_uri() -> str:
-    """The system's QEMU for root, one's own for everybody else."""
-    return "qemu:///system" if os.geteuid() == 0 else "qemu:///session"
-
-
-def is_test(uri: str) -> bool:
-    """Whether it is libvirt's test driver, whose machines are not real."""
-    return uri.partition(":")[0].partition("+")[0] == "test"
 
 
 class LibvirtVmDriver:
@@ -50,9 +34,9 @@ class LibvirtVmDriver:
     def __init__(self, uri: str, seeds: Path) -> None:
         self._connection = Connection(uri)
         calls = self._calls = Calls(self._connection)
-        self._test = is_test(uri)
+        self.capabilities = capabilities(uri)
         # libvirtd elsewhere has files of its own.
-        local = not self._test and "///" in uri
+        local = is_local(uri)
         self.machines: Machines = LibvirtMachines(calls)
         self.networks: Networks = LibvirtNetworks(calls)
         self.storage: Storage = LibvirtStorage(calls)
@@ -60,13 +44,6 @@ class LibvirtVmDriver:
         self.seeds: Seeds | None = HostSeeds(seeds) if local else None
         # With the connection's generation: it can only change with libvirtd.
         self._facts: tuple[int, Hypervisor] | None = None
-
-    @property
-    def capabilities(self) -> Sequence[str]:
-        """See VmDriver."""
-        if self._test:
-            return (SNAPSHOTS,)
-        return (HOTPLUG, CONSOLE, RESIZE_VOLUME, SNAPSHOTS, *((IMAGES,) if self.images is not None else ()))
 
     def error(self) -> str:
         """See VmDriver."""
