@@ -31,6 +31,7 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
 # How often, in seconds, a backend that does not answer is asked about again, and a kind that the host can't have.
 _BACKEND_POLL, _UNSUPPORTED_POLL = 5.0, 60.0
 DETECT_DEADLINE = 30.0
+_DETAILS = "grpc-status-details-bin"
 
 T = TypeVar("T")
 Hint = Callable[[str, Sequence[str] | None], None]
@@ -123,7 +124,7 @@ class ServiceLink:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
 
     async def apply(
         self, request: pb.ApplyRequest, progress: Callable[[str], None] | None = None
@@ -139,7 +140,7 @@ class ServiceLink:
                 elif progress is not None:
                     progress(event.progress.message)
         except grpc.aio.AioRpcError as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
         if result is None:
             raise HostUnavailable(f"service {self.name} ended the call without a result")
         return result
@@ -152,24 +153,28 @@ class ServiceLink:
     def require(self) -> None:
         """Raises HostUnavailable while the service does not answer."""
         if self.error:
-            raise HostUnavailable(
-                f"service {self.name} does not answer: {self.error}",
-                next_step=f"see whether it runs (ncc serve {self.name}) and listens at {self.socket}",
-            )
+            raise self._unavailable(self.error)
 
-    def _explained(self, error: grpc.aio.AioRpcError) -> ControlError:
+    def explained(self, error: grpc.aio.AioRpcError) -> ControlError:
+        """The error of a call on the channel; one that the service did not give itself names the service."""
         known = from_rpc_error(error)
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not self.socket.exists():
-            return HostUnavailable(f"nobody listens at {self.socket}")
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not isinstance(known, HostUnavailable):
-            return HostUnavailable(f"service {self.name} does not answer: {known.message}")
-        return known
+        if error.code() is not grpc.StatusCode.UNAVAILABLE or _DETAILS in (error.trailing_metadata() or ()):
+            return known
+        return self._unavailable(
+            known.message if self.socket.exists() else f"nobody listens at {self.socket}"
+        )
+
+    def _unavailable(self, cause: str) -> HostUnavailable:
+        return HostUnavailable(
+            f"service {self.name} does not answer: {cause}",
+            next_step=f"see whether it runs (ncc serve {self.name}) and listens at {self.socket}",
+        )
 
     async def _call(self, call: grpc.aio.UnaryUnaryCall[Any, T]) -> T:
         try:
             return await call
         except grpc.aio.AioRpcError as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
 
     async def _run(self) -> None:
         delay = _FIRST_DELAY
@@ -179,7 +184,7 @@ class ServiceLink:
                 await self._watch()
                 cause = "the connection was closed"
             except grpc.aio.AioRpcError as error:
-                cause = self._explained(error).message
+                cause = self.explained(error).message
             except ControlError as error:
                 cause = error.message
             except Exception as error:
@@ -188,7 +193,7 @@ class ServiceLink:
                 cause = f"internal error: {type(error).__name__}; see the daemon's log"
             delay = _FIRST_DELAY if self.available else min(delay * 2, _LONGEST_DELAY)
             self._changes = asyncio.Queue()
-            self._down(cause)
+            self._down(cause.removeprefix(f"service {self.name} does not answer: "))
             await asyncio.sleep(delay)
 
     async def _watch(self) -> None:

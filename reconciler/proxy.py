@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from common.errors import from_rpc_error
 from reconciler.catalog import Catalog
 from reconciler.link import ServiceLink
 
@@ -60,7 +59,7 @@ def _forward(link: ServiceLink, method: str) -> Any:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise link.explained(error) from error
         finally:
             writer.cancel()
             call.cancel()

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from common import rpc
-from common.errors import Conflict, ControlError, InvalidRequest, NotFound, Violation, from_rpc_error
+from common.errors import Conflict, ControlError, InvalidRequest, NotFound, Violation
 from nixcc.manager.v1 import manager_pb2
 from nixcc.reconciler.v1 import reconciler_pb2 as pb
 from nixcc.reconciler.v1 import reconciler_pb2_grpc
@@ -19,6 +19,7 @@ from reconciler.catalog import Catalog
 from reconciler.conditions import READY, find
 from reconciler.engine import Engine
 from reconciler.events import EventLog
+from reconciler.link import ServiceLink
 from reconciler.observation import changes
 from reconciler.operations import Operations, Report, Work
 from reconciler.resources import Entry, Ref
@@ -122,7 +123,7 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
         message = self._catalog.response_class(link, request.method)
         operation = await self._operations.start(
             request.method,
-            _streamed(link.channel, request.method, request.request.value, message),
+            _streamed(link, request.method, request.request.value, message),
             resource=request.resource if request.HasField("resource") else None,
             request_id=request.request_id,
         )
@@ -131,19 +132,20 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
     async def ListServices(self, request: pb.ListServicesRequest, context: Any) -> pb.ListServicesResponse:
         response = pb.ListServicesResponse()
         for name, link in sorted(self._catalog.links.items()):
-            known = link.description or manager_pb2.DescribeResponse()
+            known, cause = link.description or manager_pb2.DescribeResponse(), link.error
             if link.available:
                 try:
                     known = await link.describe()
                 except ControlError as error:
-                    link.error = error.message
+                    # It may only be busy: whether it is down, the link finds out by itself.
+                    cause = error.message
             response.services.add(
                 name=name,
                 address=str(link.socket),
-                available=link.available,
-                error=link.error,
+                available=not cause,
+                error=cause,
                 driver=known.driver,
-                backend_error=known.backend_error if link.available else "",
+                backend_error="" if cause else known.backend_error,
                 kinds=known.kinds,
                 version=known.version,
             )
@@ -223,20 +225,20 @@ def _step(
     return step
 
 
-def _streamed(channel: grpc.aio.Channel, method: str, request: bytes, response: type[Message]) -> Work:
+def _streamed(link: ServiceLink, method: str, request: bytes, response: type[Message]) -> Work:
     """Runs a domain rpc to its end; `progress` in its messages becomes the operation's, the last one its response."""
     reports = "progress" in response.DESCRIPTOR.fields_by_name
 
     async def work(report: Report) -> Message:
         last: Any = response()
-        start: Any = channel.unary_stream(method, response_deserializer=response.FromString)
+        start: Any = link.channel.unary_stream(method, response_deserializer=response.FromString)
         call = start(request, metadata=rpc.METADATA)
         try:
             async for last in call:
                 if reports and last.HasField("progress"):
                     report(resource_pb2.Progress.FromString(last.progress.SerializeToString()))
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise link.explained(error) from error
         finally:
             call.cancel()
         result: Message = last
