@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "system": ("The host", "facts, health, pending reboot"),
     "hardware": ("The host", "scan the hardware, watch devices, recommend settings"),
     "vm": ("The host", "machines: start, stop, console, snapshots, statistics"),
+    "update": ("The host", "look for updates, make them, take them back"),
     "backup": ("The daemon", "back up its state and /etc/nixos, verify and restore"),
     "serve": ("The daemon", "run the control center"),
     "doctor": ("The daemon", "find out what is wrong with it"),

@@ -171,12 +171,18 @@ def _well_known(message: Message) -> Any:
 
 
 def table_cells(resource: Any, kinds: Kinds) -> list[tuple[str, str]]:
-    """The kind's own columns: heading and text."""
+    """The kind's own columns: heading and text. What is never compared is told as the host has it."""
     info = kinds.get(resource.kind)
     if info is None:
         return []
     spec = info.message.FromString(resource.spec.value)
-    return [(path.rpartition(".")[2].replace("_", " "), _cell(spec, path)) for path in info.options.columns]
+    seen = info.message.FromString(resource.status.detected.value)
+    cells = []
+    for path in info.options.columns:
+        field = SpecType.of(info.message.DESCRIPTOR).by_name.get(path)
+        told = seen if field is not None and field.rules.ignore else spec
+        cells.append((path.rpartition(".")[2].replace("_", " "), _cell(told, path)))
+    return cells
 
 
 def _cell(message: Any, path: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from common.errors import Cancelled, Conflict, ControlError, HostUnavailable, NotFound, WrongState
+from common.errors import Cancelled, Conflict, ControlError, HostUnavailable, NotFound, RolledBack, WrongState
 from common.failpoints import hit
 from services.updater.drivers.base import Candidate, Outcome, Report, Step, Switched, UpdaterDriver
 from services.updater.history import History, write_whole
@@ -39,10 +39,6 @@ log = structlog.get_logger()
 
 _OLD, _NEW, _COPY = "old.lock", "new.lock", "flake"
 _NAMED = 4
-
-
-class RolledBack(WrongState):
-    """The new generation failed or was unhealthy, and the old one runs again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class Cycle:
             built = self._driver.system.build(
                 prepared.candidate.reference, order.configuration, report, cancel
             )
-            return replace(prepared.plan, impact=self._driver.system.impact(built, activation=False))
+            return replace(prepared.plan, impact=self._driver.system.impact(built, False, report, cancel))
 
     def validate(self, order: Order, report: Report, cancel: threading.Event) -> tuple[Plan, Sequence[Check]]:
         """All that can be found out without switching; a failure is a check that didn't pass."""
@@ -84,7 +80,7 @@ class Cycle:
                 )
                 checks.append(Check(name, True, built))
                 name = "dry-activate"
-                plan = replace(plan, impact=self._driver.system.impact(built, activation=True))
+                plan = replace(plan, impact=self._driver.system.impact(built, True, report, cancel))
                 checks.append(Check(name, True, _activation(plan)))
                 name = "probes"
                 checks += self._driver.system.probe(order.probes, report, cancel)
@@ -209,7 +205,7 @@ class Cycle:
             update = self._history.get(update.id)
             if order.mode is Mode.BUILD:
                 return self._ended(update, Result.SUCCEEDED, f"built with updates for {count}: {toplevel}")
-            update = self._saved(replace(update, old_generation=system.generation()))
+            update = self._saved(replace(update, old_generation=system.generation(), mark=system.mark()))
         if cancel.is_set():
             raise Cancelled("the update was cancelled")
         self._keep_locks(update.id, prepared.candidate.old, prepared.candidate.new)
@@ -244,7 +240,7 @@ class Cycle:
         system = self._driver.system
         toplevel = system.build(prepared.candidate.reference, order.configuration, report, cancel)
         report(Step("built", line=toplevel))
-        impact = system.impact(toplevel, activation=order.validation is not Validation.BUILD)
+        impact = system.impact(toplevel, order.validation is not Validation.BUILD, report, cancel)
         self._saved(replace(update, impact=impact))
         if order.validation is Validation.PROBES:
             for check in system.probe(order.probes, report, cancel):
@@ -262,11 +258,11 @@ class Cycle:
         """The verdict, also where the call broke off."""
         system = self._driver.system
         try:
-            return system.switch(update.id, toplevel, order, report, cancel)
+            return system.switch(toplevel, order, report, cancel)
         except ControlError as error:
             report(Step("the switch broke off", line=str(error)))
             try:
-                found = system.outcome(update.id, toplevel)
+                found = system.outcome(update.mark, toplevel)
             except HostUnavailable:
                 found = Switched(Outcome.OPEN)
             if found.outcome is Outcome.UNKNOWN:
@@ -383,7 +379,7 @@ class Cycle:
 
     def _resumed(self, update: Update, report: Report) -> bool:
         toplevel = update.impact.toplevel if update.impact else ""
-        found = self._driver.system.outcome(update.id, toplevel)
+        found = self._driver.system.outcome(update.mark, toplevel)
         if found.outcome is Outcome.OPEN:
             return False
         if found.outcome is Outcome.UNKNOWN:

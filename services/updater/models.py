@@ -205,6 +205,8 @@ class Update:
     # What finishing it needs to know.
     restore_lock: bool = True
     wants_commit: bool = True
+    # What the system service named its last switch before this one.
+    mark: str = ""
     # The update that this one takes back.
     takes_back: str = ""
 

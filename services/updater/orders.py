@@ -6,6 +6,8 @@ import re
 import socket
 from collections.abc import Iterable
 
+from google.protobuf.json_format import MessageToJson
+
 from common.errors import InvalidRequest, NotFound, Violation
 from nixcc.updater.v1 import update_policy_pb2 as policy_pb
 from nixcc.updater.v1 import updater_pb2 as pb
@@ -127,7 +129,7 @@ def mode_of(value: int) -> Mode | None:
 
 def probes_of(spec: policy_pb.UpdatePolicy) -> tuple[str, ...]:
     """The policy's probes as JSON."""
-    return ()
+    return tuple(MessageToJson(probe, indent=None) for probe in spec.probes)
 
 
 def plain_folder(path: str) -> str:

@@ -112,7 +112,7 @@ class HostSystem(Protocol):
     def build(self, reference: str, configuration: str, report: Report, cancel: threading.Event) -> str:
         """Builds the host from a flake; gives the new system's store path."""
 
-    def impact(self, toplevel: str, activation: bool) -> Impact:
+    def impact(self, toplevel: str, activation: bool, report: Report, cancel: threading.Event) -> Impact:
         """What it changes against the running one; with what activating it would do where asked."""
 
     def probe(self, probes: Sequence[str], report: Report, cancel: threading.Event) -> Sequence[Check]:
@@ -121,16 +121,14 @@ class HostSystem(Protocol):
     def generation(self) -> int:
         """Number of the generation that is the default; 0: there is none."""
 
-    def switch(
-        self, id: str, toplevel: str, order: Order, report: Report, cancel: threading.Event
-    ) -> Switched:
-        """Switches in two phases, under a name of our own, and waits for the verdict.
+    def mark(self) -> str:
+        """Names the last switch that there was, ours or not."""
 
-        Raises what kept it from starting; cancelling it rolls it back.
-        """
+    def switch(self, toplevel: str, order: Order, report: Report, cancel: threading.Event) -> Switched:
+        """Switches in two phases and waits for the verdict. Raises what kept it from starting, or from being told."""
 
-    def outcome(self, id: str, toplevel: str) -> Switched:
-        """What became of a switch that was begun under that name, perhaps before a restart."""
+    def outcome(self, mark: str, toplevel: str) -> Switched:
+        """What became of a switch to `toplevel` that was begun after the `mark`, perhaps before a restart."""
 
     def roll_back(self, generation: int, report: Report, cancel: threading.Event) -> int:
         """Switches to an earlier generation; gives the number that is the default then."""

@@ -194,7 +194,7 @@ class MemorySystem:
         self.generations: dict[int, str] = {1: "/nix/store/00000000-first"}
         self.current = 1
         self.builds: list[str] = []
-        self.switches: dict[str, Switched] = {}
+        self.switches: list[tuple[str, Switched]] = []
         self.reachable = True
         # Called at each step with its name: raise, or block, there.
         self.on: Callable[[str], None] = lambda step: None
@@ -212,7 +212,7 @@ class MemorySystem:
         digest = hashlib.sha256(f"{reference}#{configuration}".encode()).hexdigest()[:8]
         return f"/nix/store/{digest}-nixos-system-{configuration}"
 
-    def impact(self, toplevel: str, activation: bool) -> Impact:
+    def impact(self, toplevel: str, activation: bool, report: Report, cancel: threading.Event) -> Impact:
         self._answer("impact")
         lines = ("would restart the following units: web.service",) if activation else ()
         packages = (Package("linux", "6.12.1", "6.12.2", 4096),)
@@ -226,25 +226,31 @@ class MemorySystem:
         self._answer("generation")
         return self.current
 
-    def switch(
-        self, id: str, toplevel: str, order: Order, report: Report, cancel: threading.Event
-    ) -> Switched:
+    def mark(self) -> str:
+        self._answer("mark")
+        return str(len(self.switches))
+
+    def switch(self, toplevel: str, order: Order, report: Report, cancel: threading.Event) -> Switched:
         self._answer("switch")
         report(Step("switching", 10))
         if self.verdict is not None:
-            self.switches[id] = self.verdict
+            self.switches.append((toplevel, self.verdict))
             self._answer("switched")
             return self.verdict
         number = max(self.generations) + 1
         self.generations[number] = toplevel
         self.current = number
-        self.switches[id] = Switched(Outcome.CONFIRMED, number)
+        done = Switched(Outcome.CONFIRMED, number)
+        self.switches.append((toplevel, done))
         self._answer("switched")
-        return self.switches[id]
+        return done
 
-    def outcome(self, id: str, toplevel: str) -> Switched:
+    def outcome(self, mark: str, toplevel: str) -> Switched:
         self._answer("outcome")
-        return self.switches.get(id, Switched(Outcome.UNKNOWN))
+        for path, switched in self.switches[int(mark) :]:
+            if path == toplevel:
+                return switched
+        return Switched(Outcome.UNKNOWN)
 
     def roll_back(self, generation: int, report: Report, cancel: threading.Event) -> int:
         self._answer("roll_back")

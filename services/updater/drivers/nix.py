@@ -30,10 +30,14 @@ class NixUpdaterDriver:
         environment = environment or {}
         self._path = environment.get("PATH") or os.environ.get("PATH")
         self._service = SystemService(socket)
-        self.system: HostSystem = system or self._service
+        self._system: HostSystem = system or self._service
         self.flakes = NixFlakes(NixProgram(environment), root)
         self.channels = NixChannels(root, environment)
         self.notifier = HostNotifier()
+
+    @property
+    def system(self) -> HostSystem:
+        return self._system
 
     def error(self) -> str:
         if shutil.which("nix", path=self._path) is None:

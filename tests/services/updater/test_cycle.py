@@ -12,9 +12,9 @@ from common.errors import (
     HostUnavailable,
     InvalidRequest,
     NotFound,
+    RolledBack,
     WrongState,
 )
-from services.updater.cycle import RolledBack
 from services.updater.drivers.base import Outcome, Switched
 from services.updater.models import Check, Hold, Mode, Phase, Result, Update, Validation
 from updater_host import FLAKE, A, B, Host, revision
@@ -283,10 +283,11 @@ def test_killed_after_a_bad_verdict(host: Host) -> None:
 
 def test_killed_while_the_window_is_open(host: Host) -> None:
     killed = killed_at(host, "switch")
-    host.driver.system.switches[killed.id] = Switched(Outcome.OPEN)
+    assert killed.impact is not None
+    host.driver.system.switches.append((killed.impact.toplevel, Switched(Outcome.OPEN)))
     assert not host.cycle.recover()
     assert host.history.get(killed.id).result is Result.RUNNING
-    host.driver.system.switches[killed.id] = Switched(Outcome.CONFIRMED, 2)
+    host.driver.system.switches[-1] = (killed.impact.toplevel, Switched(Outcome.CONFIRMED, 2))
     assert host.cycle.recover()
     assert host.history.get(killed.id).result is Result.SUCCEEDED
     assert host.locked("a") == revision(2)

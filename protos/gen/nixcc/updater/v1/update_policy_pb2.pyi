@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import nixcc.system.v1.generation_pb2
 import sys
 import typing
 
@@ -133,6 +134,7 @@ class UpdatePolicy(google.protobuf.message.Message):
     COMMIT_FIELD_NUMBER: builtins.int
     NOTIFY_FIELD_NUMBER: builtins.int
     ENABLED_FIELD_NUMBER: builtins.int
+    PROBES_FIELD_NUMBER: builtins.int
     NEXT_RUN_FIELD_NUMBER: builtins.int
     LAST_RUN_FIELD_NUMBER: builtins.int
     LAST_RESULT_FIELD_NUMBER: builtins.int
@@ -176,6 +178,10 @@ class UpdatePolicy(google.protobuf.message.Message):
     def notify(self) -> global___UpdateNotification:
         """Whom to tell. Unset: nobody."""
 
+    @property
+    def probes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[nixcc.system.v1.generation_pb2.Probe]:
+        """What must work before the new system is confirmed. (That no unit fails which had not before is always looked at.)"""
+
     def __init__(
         self,
         *,
@@ -193,12 +199,13 @@ class UpdatePolicy(google.protobuf.message.Message):
         commit: builtins.bool | None = ...,
         notify: global___UpdateNotification | None = ...,
         enabled: builtins.bool | None = ...,
+        probes: collections.abc.Iterable[nixcc.system.v1.generation_pb2.Probe] | None = ...,
         next_run: builtins.str | None = ...,
         last_run: builtins.str | None = ...,
         last_result: builtins.str | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_commit", b"_commit", "_configuration", b"_configuration", "_confirm", b"_confirm", "_confirm_within", b"_confirm_within", "_enabled", b"_enabled", "_flake", b"_flake", "_last_result", b"_last_result", "_last_run", b"_last_run", "_mode", b"_mode", "_next_run", b"_next_run", "_notify", b"_notify", "_restore_lock", b"_restore_lock", "_schedule", b"_schedule", "_time_zone", b"_time_zone", "_validation", b"_validation", "_window", b"_window", "commit", b"commit", "configuration", b"configuration", "confirm", b"confirm", "confirm_within", b"confirm_within", "enabled", b"enabled", "flake", b"flake", "last_result", b"last_result", "last_run", b"last_run", "mode", b"mode", "next_run", b"next_run", "notify", b"notify", "restore_lock", b"restore_lock", "schedule", b"schedule", "time_zone", b"time_zone", "validation", b"validation", "window", b"window"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_commit", b"_commit", "_configuration", b"_configuration", "_confirm", b"_confirm", "_confirm_within", b"_confirm_within", "_enabled", b"_enabled", "_flake", b"_flake", "_last_result", b"_last_result", "_last_run", b"_last_run", "_mode", b"_mode", "_next_run", b"_next_run", "_notify", b"_notify", "_restore_lock", b"_restore_lock", "_schedule", b"_schedule", "_time_zone", b"_time_zone", "_validation", b"_validation", "_window", b"_window", "commit", b"commit", "configuration", b"configuration", "confirm", b"confirm", "confirm_within", b"confirm_within", "enabled", b"enabled", "flake", b"flake", "inputs", b"inputs", "last_result", b"last_result", "last_run", b"last_run", "mode", b"mode", "next_run", b"next_run", "notify", b"notify", "restore_lock", b"restore_lock", "schedule", b"schedule", "time_zone", b"time_zone", "validation", b"validation", "window", b"window"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_commit", b"_commit", "_configuration", b"_configuration", "_confirm", b"_confirm", "_confirm_within", b"_confirm_within", "_enabled", b"_enabled", "_flake", b"_flake", "_last_result", b"_last_result", "_last_run", b"_last_run", "_mode", b"_mode", "_next_run", b"_next_run", "_notify", b"_notify", "_restore_lock", b"_restore_lock", "_schedule", b"_schedule", "_time_zone", b"_time_zone", "_validation", b"_validation", "_window", b"_window", "commit", b"commit", "configuration", b"configuration", "confirm", b"confirm", "confirm_within", b"confirm_within", "enabled", b"enabled", "flake", b"flake", "inputs", b"inputs", "last_result", b"last_result", "last_run", b"last_run", "mode", b"mode", "next_run", b"next_run", "notify", b"notify", "probes", b"probes", "restore_lock", b"restore_lock", "schedule", b"schedule", "time_zone", b"time_zone", "validation", b"validation", "window", b"window"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_commit", b"_commit"]) -> typing.Literal["commit"] | None: ...
     @typing.overload
