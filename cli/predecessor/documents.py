@@ -38,9 +38,17 @@ class Documents:
         """A package of nixpkgs, in the next generation; gives the resource's reference."""
         return self.resource("Package", resource_name(attribute), attribute=attribute, driver="SYSTEM")
 
-    def package_set(self, name: str, attributes: tuple[str, ...]) -> str:
+    def package_set(
+        self,
+        name: str,
+        attributes: tuple[str, ...],
+        requires: tuple[str, ...] = (),
+        conflicts: tuple[str, ...] = (),
+    ) -> str:
         """A named group of packages of nixpkgs; gives its reference."""
-        return self.resource("PackageSet", name, packages=list(attributes))
+        more = {"requires": list(requires), "conflicts": list(conflicts)}
+        fields = {field: value for field, value in more.items() if value}
+        return self.resource("PackageSet", name, packages=list(attributes), **fields)
 
     def documents(self) -> list[dict[str, Any]]:
         """All, in the order they were begun; specs that hold nothing are left out."""

@@ -23,6 +23,8 @@ class Module(NamedTuple):
     options: Mapping[str, Any] = {}
     # What is not as it was there; empty: nothing.
     why: str = ""
+    requires: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
 
 
 _DOCKER = {"virtualisation.docker.enable": True, "virtualisation.docker.autoPrune.enable": True}
@@ -40,11 +42,15 @@ MODULES: dict[str, Module] = {
         ("python3", "ruff", "uv"), why="Python with its tools; libraries belong to each project's environment"
     ),
     "system-dev": Module(("cmake", "ninja", "gcc", "clang")),
-    "docker": Module(("docker-compose",), _DOCKER),
-    "docker-rootless": Module(("docker-compose",), _ROOTLESS),
-    "podman": Module((), {"virtualisation.podman.enable": True, "virtualisation.podman.dockerCompat": True}),
+    "docker": Module(("docker-compose",), _DOCKER, conflicts=("podman",)),
+    "docker-rootless": Module(("docker-compose",), _ROOTLESS, conflicts=("podman",)),
+    "podman": Module(
+        ("podman-compose",),
+        {"virtualisation.podman.enable": True, "virtualisation.podman.dockerCompat": True},
+        conflicts=("docker", "docker-rootless"),
+    ),
     "qemu-vm": Module(("qemu", "socat", "spice-gtk"), {"virtualisation.libvirtd.enable": True}),
-    "virt-manager": Module(("virt-viewer",), {"programs.virt-manager.enable": True}),
+    "virt-manager": Module(("virt-viewer",), {"programs.virt-manager.enable": True}, requires=("qemu-vm",)),
     "database": Module((), {"services.postgresql.enable": True}, "PostgreSQL; there it was empty"),
     "web-server": Module((), {"services.nginx.enable": True}, "nginx without sites; there it was empty"),
     "mail-server": Module((), {}, "it was empty there, and is here: declare the mail server you want"),
@@ -139,7 +145,9 @@ def _module(documents: Documents, name: str) -> str:
     for path, value in module.options.items():
         into = documents.option("packages", path, value)
     if module.packages:
-        into = documents.package_set(name, module.packages)
+        for required in module.requires:
+            _module(documents, required)
+        into = documents.package_set(name, module.packages, module.requires, module.conflicts)
     return into
 
 

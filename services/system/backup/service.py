@@ -264,7 +264,7 @@ class Backups:
             # A link to where the owner keeps it is followed; links inside are kept as links.
             real = nixos.resolve()
             sources.append(Source("nixos", real, _not_below(real, folder)))
-        archive = self._driver.create(folder, policy.name, sources, encryption, key, job)
+        archive = self._driver.create(folder, policy.name, sources, encryption, key, job, self.clock())
         return replace(archive, path=self._outside(Path(archive.path)))
 
     def _retain(self, policy: Policy) -> None:

@@ -58,9 +58,13 @@ class ArchiveDriver:
         encryption: Encryption,
         key: Path | None,
         job: Job,
+        created: float | None = None,
     ) -> Archive:
-        """Makes an archive in the folder; `key` is the passphrase's file. Leaves nothing behind where it fails."""
-        created = time.time()
+        """Makes an archive in the folder; leaves nothing behind where it fails.
+
+        `key` is the passphrase's file, `created` the time that it is told to be of (seconds since the epoch).
+        """
+        created = time.time() if created is None else created
         with _explained(folder), _locked(folder):
             _sweep(folder)
             partial = folder / f"{_PARTIAL}{os.getpid()}.partial"
@@ -159,8 +163,8 @@ class ArchiveDriver:
             with (
                 archive_age.encrypting(sink, encryption.recipients, key) as stream,
                 gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=6, mtime=0) as packed,
+                TreeWriter(packed, manifest, Path(scratch)) as writer,  # type: ignore[arg-type]
             ):
-                writer = TreeWriter(packed, manifest, Path(scratch))  # type: ignore[arg-type]
                 for source in sources:
                     writer.add(source, job.checkpoint)
                 failpoints.hit("backup.before_finish")

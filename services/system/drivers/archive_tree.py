@@ -75,8 +75,17 @@ class TreeWriter:
         self._tar = tarfile.open(  # noqa: SIM115 - closed by finish()
             fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
         )
+        self._stream: Any = self._tar.fileobj
         self._manifest = manifest
         self._scratch = scratch
+
+    def __enter__(self) -> TreeWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            # Half an archive is not finished: its stream would only try to when it is collected.
+            self._stream.closed = True
 
     def add(self, source: Source, checkpoint: Callable[[str], None]) -> None:
         """Adds a tree; `checkpoint` is called before each file with its path."""
@@ -123,7 +132,7 @@ class TreeWriter:
     def _file(self, info: tarfile.TarInfo, entry: Entry, path: Path) -> None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as stream:
-            if stream.read(len(_SQLITE)) == _SQLITE:
+            if stream.read(len(_SQLITE)) == _SQLITE and _can_be_opened(path):
                 copy = self._database(path)
                 entry.database = True
                 try:
@@ -296,10 +305,19 @@ def _walk(source: Source) -> Iterator[str]:
         stack += reversed(deeper)
 
 
+def _can_be_opened(path: Path) -> bool:
+    """Whether SQLite takes the name, and the file is at least one page large."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return path.stat().st_size >= 512
+
+
 def _is_database(path: Path) -> bool:
     try:
         with open(path, "rb") as stream:
-            return stream.read(len(_SQLITE)) == _SQLITE
+            return stream.read(len(_SQLITE)) == _SQLITE and _can_be_opened(path)
     except OSError:
         return False
 
