@@ -5,6 +5,7 @@
     ├── NotFound            NOT_FOUND
     ├── AlreadyExists       ALREADY_EXISTS
     ├── WrongState          FAILED_PRECONDITION  try again when the state has changed
+    │   └── RolledBack                           what was begun was undone, and the host is as it was before
     ├── Forbidden           PERMISSION_DENIED
     ├── Unsupported         UNIMPLEMENTED        this host cannot
     ├── OutOfRange          OUT_OF_RANGE         the revision was compacted: list again
@@ -106,6 +107,10 @@ class WrongState(ControlError):
         detail = error_details_pb2.PreconditionFailure()
         detail.violations.add(type="STATE", subject=DOMAIN, description=self.next_step or self.message)
         return [detail]
+
+
+class RolledBack(WrongState):
+    """A change was made, did not hold and was undone: the host is as it was before."""
 
 
 class Forbidden(ControlError):
@@ -215,7 +220,7 @@ def to_status(error: ControlError) -> status_pb2.Status:
 
 def from_status(status: status_pb2.Status) -> ControlError:
     """The error that a status carries; statuses of strangers too."""
-    next_step = ""
+    next_step = reason = ""
     retry_after = 1.0
     violations: list[Violation] = []
     for packed in status.details:
@@ -225,7 +230,7 @@ def from_status(status: status_pb2.Status) -> ControlError:
             error_details_pb2.RetryInfo(),
         )
         if packed.Unpack(info):
-            next_step = info.metadata.get("next_step", "")
+            next_step, reason = info.metadata.get("next_step", ""), info.reason
         elif packed.Unpack(bad):
             violations = [Violation(v.field, v.description) for v in bad.field_violations]
         elif packed.Unpack(retry):
@@ -234,6 +239,8 @@ def from_status(status: status_pb2.Status) -> ControlError:
         return InvalidRequest(status.message, violations, next_step=next_step)
     if status.code == code_pb2.UNAVAILABLE:
         return HostUnavailable(status.message, retry_after=retry_after, next_step=next_step)
+    if status.code == code_pb2.FAILED_PRECONDITION and reason == RolledBack.__name__:
+        return RolledBack(status.message, next_step=next_step)
     return _CLASSES.get(status.code, ControlError)(status.message, next_step=next_step)
 
 

@@ -12,6 +12,7 @@ from common import errors
         errors.NotFound("no File motd", next_step="list them"),
         errors.AlreadyExists("taken"),
         errors.WrongState("it is running", next_step="stop it"),
+        errors.RolledBack("the probe ssh failed", next_step="look at the log"),
         errors.Forbidden("not yours"),
         errors.Unsupported("no systemd here"),
         errors.OutOfRange("compacted"),

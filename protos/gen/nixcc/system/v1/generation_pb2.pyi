@@ -885,6 +885,7 @@ class Window(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     EXIT_CODE_FIELD_NUMBER: builtins.int
     GUARDED_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Unique over time."""
     state: global___WindowState.ValueType
@@ -905,6 +906,8 @@ class Window(google.protobuf.message.Message):
     """Exit code of switch-to-configuration; absent: it did not end yet."""
     guarded: builtins.bool
     """The process that guards it lives."""
+    generation: builtins.int
+    """Number of the generation that the profile stands at now; 0: none."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it began."""
@@ -933,9 +936,10 @@ class Window(google.protobuf.message.Message):
         reason: builtins.str = ...,
         exit_code: builtins.int | None = ...,
         guarded: builtins.bool = ...,
+        generation: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "deadline", b"deadline", "end_time", b"end_time", "exit_code", b"exit_code", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "confirm", b"confirm", "deadline", b"deadline", "end_time", b"end_time", "exit_code", b"exit_code", "guarded", b"guarded", "id", b"id", "mode", b"mode", "new_toplevel", b"new_toplevel", "old_toplevel", b"old_toplevel", "reason", b"reason", "specialisation", b"specialisation", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "confirm", b"confirm", "deadline", b"deadline", "end_time", b"end_time", "exit_code", b"exit_code", "generation", b"generation", "guarded", b"guarded", "id", b"id", "mode", b"mode", "new_toplevel", b"new_toplevel", "old_toplevel", b"old_toplevel", "reason", b"reason", "specialisation", b"specialisation", "start_time", b"start_time", "state", b"state"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_code", b"_exit_code"]) -> typing.Literal["exit_code"] | None: ...
 
 global___Window = Window
