@@ -79,18 +79,19 @@ class Scheduler:
             if thread.ident is not None:
                 thread.join(5.0)
 
-    def next_run(self, row: PolicyRow) -> datetime | None:
-        """When it runs next, in its time zone; None: never."""
+    def next_run(self, row: PolicyRow, now: float | None = None) -> datetime | None:
+        """When it runs next, in its time zone, at `now` at the earliest; None: never."""
+        now = self._clock() if now is None else now
         if not row.spec.enabled and row.spec.HasField("enabled"):
             return None
         try:
             schedule = schedule_of(row.spec, self._host_zone())
-            due = schedule.due(_moment(row.anchor), _moment(self._clock()))
+            due = schedule.due(_moment(row.anchor), _moment(now))
         except ValueError:
             return None
         if row.retry_at is not None:
-            retry = _moment(min(row.retry_at, self._clock() + RETRIES[-1]))
-            due = min(due, max(retry, _moment(self._clock())))
+            # A retry that is far away was set when the clock was wrong.
+            due = min(due, _moment(max(now, min(row.retry_at, now + RETRIES[-1]))))
         return due.astimezone(schedule.zone)
 
     def look(self) -> float:
@@ -103,7 +104,7 @@ class Scheduler:
                 self._policies.note(name, anchor=now)
             if name in self._running and self._running[name].is_alive():
                 continue
-            due = self.next_run(row)
+            due = self.next_run(row, now)
             if due is None:
                 continue
             left = due.timestamp() - now

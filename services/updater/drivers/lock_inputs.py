@@ -54,7 +54,7 @@ def _locked(lock: bytes) -> Iterator[Input]:
             if count >= _MOST:
                 raise ValueError(f"it has more than {_MOST} inputs")
             yield one
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise WrongState(
             f"the lock file is broken: {type(error).__name__}: {error}",
             next_step="restore it from git, or remove it and lock anew",
