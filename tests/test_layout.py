@@ -26,6 +26,7 @@ TESTED_BY = {
     "services/hardware/models/*.py": "tests/services/hardware/drivers/test_linux.py",
     "services/hardware/service.py": "tests/services/hardware/test_rpc.py",
     "services/hardware/storage_recommendations.py": "tests/services/hardware/test_recommendations.py",
+    "services/packages/*.py": "tests/services/packages/kinds/test_package.py",
     "services/system/backup/models.py": "tests/services/system/backup/test_records.py",
     "services/system/backup/rpc.py": "tests/cli/commands/test_backup.py",
     "services/system/drivers/archive_*.py": "tests/services/system/drivers/test_archive.py",

@@ -1,0 +1,1 @@
+"""What touches the host: Nix, its profile, its store, the index."""
