@@ -17,6 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--filename", metavar="PATH", action="append", required=True)
     parser.add_argument("--set", metavar="NAME", dest="apply_set", default="")
     parser.add_argument("--prune", action="store_true", help="show what pruning the set would delete")
+    parser.add_argument("--host-only", action="store_true", help="leave out what would be declared only")
     output_argument(parser, "table", "json", "yaml")
     socket_argument(parser)
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         client, args.filename, dry_run=True, plan=True, apply_set=args.apply_set, prune=args.prune
     )
     rows = list(submission.response.resources)
-    pending = [row for row in rows if _differs(row)]
+    pending = [row for row in rows if (_touches if args.host_only else _differs)(row)]
     if args.output != "table":
         print_as(args.output, {"items": [_as_dict(row) for row in pending]})
     else:
@@ -39,6 +40,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _differs(row: Any) -> bool:
     return bool(row.outcome != 3 or row.host_action or row.plan_error)
+
+
+def _touches(row: Any) -> bool:
+    """Whether something on the host would change, or nobody can tell."""
+    return bool(row.outcome == 4 or row.host_action or row.plan_error)
 
 
 def _as_dict(row: Any) -> dict[str, Any]:

@@ -11,18 +11,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cli.client import Client, connect, socket_argument
 from cli.output import GREEN, RED, YELLOW, paint, print_as, print_json, print_table, printable
-from common.errors import AlreadyExists, InvalidRequest, NotFound
+from common.errors import AlreadyExists, ControlError, InvalidRequest, NotFound, Unsupported
 
 if TYPE_CHECKING:
+    from cli.kinds import Kinds
     from cli.predecessor.report import Import
 
 _PREDECESSOR = "nixoscontrolcenter"
 _FORMS = ("yaml", "json", "name")
 _REPORT_FORMS = ("table", "json", "yaml")
+# What is only so at the moment: a unit that rests may be started by something else, and would be stopped again.
+_NOT_KEPT: dict[str, dict[str, Any]] = {"SystemdUnit": {"active": False}}
 # Of the report's table.
 _SHOWN_OTHERS = 20
 
@@ -54,15 +58,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _undeclared(client: Client, args: argparse.Namespace) -> list[dict[str, Any]]:
-    from cli.presentation import resource_to_dict
-
-    kind = "" if args.kind == "host" else args.kind
-    found = [
-        one
-        for one in client.listed(kind, undeclared=True)
-        if not args.names or one.metadata.name in args.names
-    ]
-    missing = set(args.names) - {one.metadata.name for one in found}
+    found = list(_found(client, args.kind))
+    chosen = [one for one in found if not args.names or one.metadata.name in args.names]
+    missing = set(args.names) - {one.metadata.name for one in chosen}
     if missing:
         raise NotFound(
             f"the host has no undeclared {args.kind} {', '.join(sorted(missing))}",
@@ -70,24 +68,57 @@ def _undeclared(client: Client, args: argparse.Namespace) -> list[dict[str, Any]
         )
     items = []
     taken: set[tuple[str, str]] = set()
-    for one in found:
-        item = resource_to_dict(one, client.kinds)
-        metadata = {"name": _name(item["kind"], one.metadata.name, taken)}
-        items.append({"kind": item["kind"], "metadata": metadata, "spec": item["spec"]})
+    for one in chosen:
+        item = _manifest(one, client.kinds, taken)
+        if item is not None:
+            items.append(item)
     return items
 
 
-def _name(kind: str, key: str, taken: set[tuple[str, str]]) -> str:
-    """A resource's name for an object's key: the key itself where it can be one."""
-    from cli.predecessor.documents import resource_name
+def _found(client: Client, kind: str) -> Iterator[Any]:
+    """Undeclared objects of a kind, or of every kind that can be listed; one that does not answer is told."""
+    if kind != "host":
+        yield from client.listed(kind, undeclared=True)
+        return
+    for info in client.kinds:
+        try:
+            yield from client.listed(info.name, undeclared=True)
+        except Unsupported:
+            continue
+        except ControlError as error:
+            print(f"{info.name} was left out: {printable(str(error))}", file=sys.stderr)
 
-    plain = name = resource_name(key) or "unnamed"
+
+def _manifest(resource: Any, kinds: Kinds, taken: set[tuple[str, str]]) -> dict[str, Any] | None:
+    """What the owner would write to keep the object as it is; None (and a word) where that can't be written."""
+    from cli.predecessor.documents import resource_name
+    from cli.presentation import resource_to_dict
+    from common.schema import SpecType
+
+    item = resource_to_dict(resource, kinds)
+    kind, key, spec = item["kind"], resource.metadata.name, item["spec"]
+    info = kinds.get(kind)
+    if info is None:
+        return None
+    name = resource_name(key)
+    if name != key and not info.options.identity_field:
+        text = "no resource can have that name: rename it on the host to declare it"
+        print(f"{kind} {printable(key)} was left out: {text}", file=sys.stderr)
+        return None
+    for field in SpecType.of(info.message.DESCRIPTOR).by_name.values():
+        # What the loop fills in itself is nobody's to declare.
+        if field.rules.renderings:
+            spec.pop(field.name, None)
+    for field_name, value in _NOT_KEPT.get(kind, {}).items():
+        if spec.get(field_name) == value:
+            del spec[field_name]
+    plain = name = name or ("root" if key == "/" else kind.lower())
     number = 1
     while (kind, name) in taken:
         number += 1
         name = f"{plain[:240]}-{number}"
     taken.add((kind, name))
-    return name
+    return {"kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 def _print(items: list[dict[str, Any]], output: str) -> None:

@@ -73,6 +73,9 @@ class SysctlDriver(Protocol):
     def remove(self, name: str) -> bool:
         """Keeps it no longer and puts back what it was before; False where it was not kept."""
 
+    def kept(self) -> Sequence[str]:
+        """Names of all that are kept."""
+
     def live(self, names: Sequence[str]) -> Mapping[str, str]:
         """What the kernel has now, of those that can be read."""
 
@@ -89,6 +92,9 @@ class SystemdDriver(Protocol):
         Raises WrongState (no such unit, it can't be enabled, it failed to start), HostUnavailable (systemd does
         not answer, or a job takes too long).
         """
+
+    def chosen(self) -> Sequence[str]:
+        """Units that somebody enabled or masked, or that have drop-ins of ours."""
 
     def failed(self) -> Sequence[str]:
         """Names of the units that failed."""

@@ -21,6 +21,8 @@ NIXOS_FOLDER = "/run/systemd/system"
 _PREFIX, _SUFFIX = "nixcc-", ".conf"
 _ACTIVE = ("active", "reloading", "activating", "refreshing")
 _ENABLED = ("enabled", "enabled-runtime", "alias", "generated")
+# Of those, what somebody decided; and what was masked.
+_CHOSEN = ("enabled", "enabled-runtime", "masked", "masked-runtime")
 _UNREAD = "# systemd has not read this yet\n"
 _JOB_SECONDS = 120.0
 # Signals of the manager that concern no unit by name: files or links changed.
@@ -70,6 +72,16 @@ class LinuxSystemdDriver:
             self._job("TryRestartUnit", unit)
             done.append("restarted it")
         return f"{unit}: {', '.join(done)}" if done else ""
+
+    def chosen(self) -> Sequence[str]:
+        """See SystemdDriver."""
+        rows = self._bus.run(self._bus.call("ListUnitFiles"))[0]
+        # `getty@.service` stands for many units, and is none itself.
+        found = {path.rpartition("/")[2] for path, state in rows if state in _CHOSEN and "@." not in path}
+        for folder in self._files.list(self._folder):
+            if folder.endswith(".d") and self._paths(folder.removesuffix(".d")):
+                found.add(folder.removesuffix(".d"))
+        return sorted(found)
 
     def failed(self) -> Sequence[str]:
         """See SystemdDriver."""

@@ -173,6 +173,10 @@ class MemorySysctlDriver:
             self.kernel[name] = kept[0]
         return True
 
+    def kept(self) -> Sequence[str]:
+        """See SysctlDriver."""
+        return sorted(self._kept)
+
     def live(self, names: Sequence[str]) -> Mapping[str, str]:
         """See SysctlDriver."""
         return {name: self.kernel[name] for name in names if name in self.kernel}
@@ -212,6 +216,12 @@ class MemorySystemdDriver:
             after = after._replace(active=wish.active, failure="")
             self._put(unit, after)
         return "" if after == before else f"{unit}: changed"
+
+    def chosen(self) -> Sequence[str]:
+        """See SystemdDriver."""
+        return sorted(
+            unit for unit, state in self._units.items() if state.enabled or state.masked or state.drop_ins
+        )
 
     def failed(self) -> Sequence[str]:
         """See SystemdDriver."""

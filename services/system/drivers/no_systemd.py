@@ -23,6 +23,10 @@ class NoSystemd:
         """See SystemdDriver."""
         raise Unsupported(self._why)
 
+    def chosen(self) -> Sequence[str]:
+        """See SystemdDriver."""
+        raise Unsupported(self._why)
+
     def failed(self) -> Sequence[str]:
         """See SystemdDriver."""
         raise Unsupported(self._why)

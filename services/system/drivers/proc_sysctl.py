@@ -85,6 +85,10 @@ class ProcSysctlDriver:
             self._save(entries)
         return True
 
+    def kept(self) -> Sequence[str]:
+        """See SysctlDriver."""
+        return sorted(self._entries())
+
     def live(self, names: Sequence[str]) -> Mapping[str, str]:
         """See SysctlDriver."""
         values = {}

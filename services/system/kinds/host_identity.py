@@ -57,6 +57,9 @@ class HostIdentityKind:
         )
         return Applied(done or "it was so already", changed=bool(done))
 
+    def enumerate(self) -> Sequence[str]:
+        return () if self._released or not any(self._driver.read()) else (KEY,)
+
     def watch(self, emit: Emit) -> None:
         self._driver.watch(lambda: emit((KEY,)))
 

@@ -62,6 +62,9 @@ class SysctlKind:
         changed = self._driver.write(name, value)
         return Applied(f"set {name} = {value}" if changed else f"{name} was so already", changed=changed)
 
+    def enumerate(self) -> Sequence[str]:
+        return self._driver.kept()
+
     def watch(self, emit: Emit) -> None:
         if not self._unsupported:
             self._polling = Polling(self._look, emit, self._seconds)

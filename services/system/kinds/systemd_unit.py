@@ -80,6 +80,9 @@ class SystemdUnitKind:
         done = self._driver.write(unit, _wish(change.desired), tell)
         return Applied(done or f"{unit} was so already", changed=bool(done))
 
+    def enumerate(self) -> Sequence[str]:
+        return [unit for unit in self._driver.chosen() if unit not in self._released]
+
     def watch(self, emit: Emit) -> None:
         if not self.unsupported():
             self._driver.watch(emit)

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import daemons
+from services.system.drivers.linux_files import LinuxFileDriver
+from services.system.drivers.linux_systemd import LinuxSystemdDriver
+from services.system.models import UnitWish
+
 SAMPLES = Path(__file__).parents[2] / "support/predecessor"
+FAKE = Path(__file__).parents[2] / "services/system/drivers/fake_systemd.py"
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><listen>unix:path={socket}</listen><auth>EXTERNAL</auth><policy context="default">
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>"""
+# Events of a loop that has done something to the host.
+ACTED = ("Created", "Updated", "Replaced", "Healed", "Deleted", "ApplyFailed")
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 SECRETS = (
     *("correct horse battery staple", "hunter2-hunter2", "wifi-passphrase-in-clear", "carols-first-password"),
     *("123456-pin", "s3cr3t-in-compose", "sw0rdfish-in-file", "pa55-in-url"),
@@ -101,3 +118,137 @@ def test_wrong_ways_to_ask(ncc: Any) -> None:
     ):
         assert ncc.run(*arguments).returncode == 2
     assert ncc.run("import", "nixoscontrolcenter", "/no/such/folder").returncode == 5
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Any:
+    """A daemon of the test's own, with an identity below its root, and libvirt's test driver with its machine."""
+    etc = tmp_path / "root/etc"
+    etc.mkdir(parents=True)
+    (etc / "hostname").write_text("adopted\n")
+    (etc / "locale.conf").write_text("LANG=de_DE.UTF-8\n")
+    with daemons.daemon(tmp_path, services=("system", "hardware", "vm")) as started:
+        yield started
+
+
+def adopted(started: daemons.Ncc, *arguments: str) -> dict[str, set[str]]:
+    """Imports everything, and shows that applying it changes nothing; gives names by kind."""
+    text = started.out("import", "host", *arguments)
+    documents = list(yaml.safe_load_all(text))
+    manifest = started.folder / "host.yaml"
+    manifest.write_text(text)
+    plan = started.run("diff", "--host-only", "-f", str(manifest))
+    assert (plan.returncode, plan.stderr) == (0, ""), plan.stdout
+    started.out("apply", "-f", str(manifest), "--wait", "--timeout", "60s")
+    again = started.run("diff", "-f", str(manifest))
+    assert again.returncode == 0, again.stdout
+    for _ in range(2):
+        done = started.json("reconcile", "--wait")
+        assert (done["resources"], done["changed"], done["failed"]) == (len(documents), 0, 0)
+    assert not [event for event in started.json("events")["items"] if event["reason"] in ACTED]
+    left = started.out("import", "host", "-o", "name").split()
+    assert left == []
+    found: dict[str, set[str]] = {}
+    for document in documents:
+        found.setdefault(document["kind"], set()).add(document["metadata"]["name"])
+    return found
+
+
+@pytest.mark.host
+def test_adopting_changes_nothing(own: daemons.Daemon, require: Any) -> None:
+    require(module="libvirt")
+    found = adopted(own)
+    assert found["HostIdentity"] == {"host"}
+    assert found["VirtualMachine"] == {"test"}
+    assert {"VirtualNetwork", "StoragePool"} <= set(found)
+    assert (own.root / "etc/hostname").read_text() == "adopted\n"
+
+
+@pytest.mark.host
+def test_adopting_what_was_declared_before_changes_nothing(own: daemons.Daemon) -> None:
+    """Kept by the services, forgotten by the store: as after a restore of an older one."""
+    backup = {"recipients": [RECIPIENT], "keep": {"daily": 2}}
+    own.apply({"kind": "StateBackup", "metadata": {"name": "nightly"}, "spec": backup})
+    own.out("import", "StateBackup")
+    assert own.stop() == 0
+    for path in own.folder.glob("state/state.db*"):
+        path.unlink()
+    with daemons.daemon(own.folder, services=("system", "hardware", "vm")) as again:
+        assert adopted(again)["StateBackup"] == {"nightly"}
+
+
+@contextmanager
+def this_host(folder: Path, address: str) -> Iterator[daemons.Daemon]:
+    """A daemon that means the machine itself; `address` is the bus that its systemd is on."""
+    started = daemons.Daemon(folder, {"NCC_SYSTEM_BUS": address})
+    state = ("--state-dir", str(folder / "state"), "--socket", str(started.socket))
+    with (folder / "log").open("wb") as log:
+        command = [daemons.NCC, "serve", "system", "hardware", "reconciler", *state]
+        started.process = subprocess.Popen(command, env=started.env(), stdout=log, stderr=log)
+    try:
+        daemons.answering(started, ("system", "hardware"))
+        yield started
+    finally:
+        started.stop()
+
+
+@contextmanager
+def systemd(folder: Path) -> Iterator[str]:
+    """A private bus with a stand-in for systemd, where somebody enabled a timer; gives its address."""
+    (folder / "bus.conf").write_text(BUS.format(socket=folder / "bus"))
+    argv = [
+        "dbus-daemon",
+        f"--config-file={folder / 'bus.conf'}",
+        "--print-address",
+        "--nofork",
+        "--nopidfile",
+    ]
+    units = folder / "etc/systemd/system"
+    units.mkdir(parents=True)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as bus:
+        assert bus.stdout is not None
+        address = bus.stdout.readline().strip()
+        with subprocess.Popen(
+            [sys.executable, FAKE, address, units], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as fake:
+            assert fake.stdout is not None
+            assert fake.stdout.readline() == "ready\n"
+            driver = LinuxSystemdDriver(LinuxFileDriver(folder), address=address)
+            try:
+                driver.write("tick.timer", UnitWish(enabled=True), lambda _: None)
+                driver.write("web.service", UnitWish(enabled=True, active=True), lambda _: None)
+                yield address
+            finally:
+                driver.close()
+                fake.kill()
+                bus.kill()
+
+
+@pytest.mark.host
+def test_adopting_this_very_host_changes_nothing(require: Any, tmp_path: Path) -> None:
+    """Mounts, modules, swap, identity and units of the machine itself, which is only looked at."""
+    require(root=True, binary="dbus-daemon")
+    with systemd(tmp_path) as address, this_host(tmp_path, address) as started:
+        documents = list(yaml.safe_load_all(started.out("import", "host")))
+        kinds = {document["kind"] for document in documents}
+        assert {"HostIdentity", "SystemdUnit"} <= kinds
+        units = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "SystemdUnit"}
+        assert units["web.service"].items() >= {"enabled": True, "active": True}.items()
+        assert "active" not in units["tick.timer"]  # it rests, and others may start it
+        manifest = tmp_path / "host.yaml"
+        for document in documents:
+            document["policy"] = {"drift": "OBSERVE"}
+        manifest.write_text("\n---\n".join(map(json.dumps, documents)))
+        plan = started.run("diff", "--host-only", "-f", str(manifest))
+        assert plan.returncode == 0, plan.stdout
+        started.out("apply", "-f", str(manifest), "--wait", "--timeout", "60s")
+        done = started.json("reconcile", "--wait")
+        assert (done["resources"], done["changed"], done["failed"]) == (len(documents), 0, 0)
+        for kind in sorted(kinds):
+            for item in started.json("get", kind)["items"]:
+                conditions = {row["type"]: row for row in item["status"]["conditions"]}
+                assert conditions["InSync"]["status"] == "True", (kind, item["metadata"], conditions)
+
+
+def test_names_that_no_resource_can_have(ncc: Any) -> None:
+    assert ncc.run("import", "vm", "no such machine").returncode == 5

@@ -102,6 +102,11 @@ class Manager(ServiceInterface):
         return [self._row(self.unit(name)) for name in names]
 
     @method()
+    def ListUnitFiles(self) -> "a(ss)":  # noqa: F821
+        names = [name for name, unit in self.units.items() if unit.known or unit.masked]
+        return [[f"/lib/systemd/system/{name}", self._state(self.units[name])] for name in names]
+
+    @method()
     def ListUnitsFiltered(self, states: "as") -> "a(ssssssouso)":  # noqa: F722, F821
         return [self._row(unit) for unit in self.units.values() if unit.active in states]
 
@@ -114,9 +119,12 @@ class Manager(ServiceInterface):
         unit = self.unit(name)
         if not unit.known and not unit.masked:
             raise DBusError("org.freedesktop.DBus.Error.FileNotFound", "No such file or directory")
+        return self._state(unit)
+
+    def _state(self, unit: Unit) -> str:
         if unit.masked:
             return "masked"
-        return "static" if name == STATIC else "enabled" if unit.enabled else "disabled"
+        return "static" if unit.id == STATIC else "enabled" if unit.enabled else "disabled"
 
     @method()
     def StartUnit(self, name: "s", mode: "s") -> "o":  # noqa: F821

@@ -161,6 +161,14 @@ def test_mask(driver: SystemdDriver) -> None:
     assert state(driver, "web.service").active
 
 
+def test_what_somebody_chose(driver: SystemdDriver) -> None:
+    assert driver.chosen() == []
+    write(driver, "tick.timer", enabled=True)
+    write(driver, "web.service", masked=True)
+    write(driver, "slow.service", drop_ins=(("a", "[Service]\n"),))
+    assert driver.chosen() == ["slow.service", "tick.timer", "web.service"]
+
+
 def test_failed_start(driver: SystemdDriver) -> None:
     with pytest.raises(ControlError, match=r"ended with 'failed'.*journalctl") as caught:
         write(driver, "broken.service", active=True)

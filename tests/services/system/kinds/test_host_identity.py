@@ -59,9 +59,11 @@ def test_round(kind: HostIdentityKind) -> None:
     found = kind.detect([KEY])[KEY]
     assert isinstance(found, Detected)
     assert found.spec == spec
+    assert kind.enumerate() == (KEY,)
     assert not kind.apply(Change(KEY, Action.UPDATE, spec, None), lambda m, p: None).changed
     kind.apply(Change(KEY, Action.DELETE, None, None), lambda m, p: None)
     assert kind.detect([KEY]) == {KEY: None}
+    assert kind.enumerate() == ()
     kind.apply(Change(KEY, Action.CREATE, HostIdentity(hostname="web"), None), lambda m, p: None)
     assert isinstance(kind.detect([KEY])[KEY], Detected)
     kind.drop([KEY])

@@ -75,10 +75,12 @@ def test_round(kernel: dict[str, str]) -> None:
     kind = SysctlKind(MemorySysctlDriver(kernel))
     spec = Sysctl(name=NAME, value="1")
     assert kind.detect([NAME]) == {NAME: None}
+    assert kind.enumerate() == []
     assert kind.apply(Change(NAME, Action.CREATE, spec, None), lambda m, p: None).changed
     found = kind.detect([NAME])[NAME]
     assert isinstance(found, Detected)
     assert found.spec == spec
+    assert kind.enumerate() == [NAME]
     assert not kind.apply(Change(NAME, Action.UPDATE, spec, found.spec), lambda m, p: None).changed
     assert kind.apply(Change(NAME, Action.DELETE, None, found.spec), lambda m, p: None).changed
     assert kind.detect([NAME]) == {NAME: None}
