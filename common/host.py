@@ -63,6 +63,7 @@ async def serve_service(
         try:
             yield socket
         finally:
+            manager.drain()
             await server.stop(GRACE)
             await manager.close()
             executor.shutdown(wait=False, cancel_futures=True)

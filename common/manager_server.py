@@ -53,6 +53,8 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
             if isinstance(kind, Watchable)
         }
         self._unsupported: dict[str, tuple[float, str]] = {}
+        self._streams: set[asyncio.Queue[pb.WatchResponse | None]] = set()
+        self._draining = False
         # Steps by kind and key.
         self._running: dict[tuple[str, str], asyncio.Future[Applied]] = {}
 
@@ -133,16 +135,19 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
     async def Watch(
         self, requests: AsyncIterator[pb.WatchRequest], context: Any
     ) -> AsyncIterator[pb.WatchResponse]:
-        out: asyncio.Queue[pb.WatchResponse] = asyncio.Queue()
+        out: asyncio.Queue[pb.WatchResponse | None] = asyncio.Queue()
         subscriber = _Subscriber(out)
+        self._streams.add(out)
+        if self._draining:
+            out.put_nowait(None)
         reader = asyncio.ensure_future(self._read_watch(requests, subscriber))
         reader.add_done_callback(_retrieved)
         try:
-            while True:
-                response = await out.get()
+            while (response := await out.get()) is not None:
                 subscriber.taken(response)
                 yield response
         finally:
+            self._streams.discard(out)
             reader.cancel()
             for hints in self._hints.values():
                 await hints.leave(subscriber)
@@ -151,6 +156,12 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
         return await self._context.run(
             lambda: pb.RenderResponse(renderings=[self._render(item) for item in request.resources])
         )
+
+    def drain(self) -> None:
+        """Ends the streams of hints: nothing else would, and running calls are waited for."""
+        self._draining = True
+        for out in self._streams:
+            out.put_nowait(None)
 
     async def close(self) -> None:
         """Ends the kinds' watchers, then the service."""
@@ -261,7 +272,7 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
 class _Subscriber:
     """One Watch stream: what it holds, and what is on its way to it (so that a burst is sent once)."""
 
-    def __init__(self, out: asyncio.Queue[pb.WatchResponse]) -> None:
+    def __init__(self, out: asyncio.Queue[pb.WatchResponse | None]) -> None:
         self.out = out
         self.held: dict[str, set[str]] = {}
         self.left = False

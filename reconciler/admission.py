@@ -226,7 +226,7 @@ class Admission:
         new.metadata.labels.update(metadata.labels)
         new.metadata.annotations.update(metadata.annotations)
         new.metadata.key = validation.key
-        if resource.HasField("policy"):
+        if resource.policy.ByteSize():  # an empty one says nothing
             new.policy.CopyFrom(resource.policy)
             for ref in new.policy.depends_on:
                 known = self._catalog.resolve(ref.kind)

@@ -199,6 +199,8 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
                 resource.CopyFrom(entry.resource)
                 if until is None:
                     resource.policy.ClearField("suspend_until")
+                    if not resource.policy.ByteSize():
+                        resource.ClearField("policy")
                 else:
                     resource.policy.suspend_until.CopyFrom(until)
                 if resource.policy != entry.resource.policy:
