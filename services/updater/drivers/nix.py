@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.nix.program import Nix
 from services.updater.drivers.base import HostSystem
 from services.updater.drivers.nix_channels import NixChannels
 from services.updater.drivers.nix_flakes import NixFlakes
-from services.updater.drivers.nix_program import NixProgram
 from services.updater.drivers.notify import HostNotifier
 from services.updater.drivers.system_service import SystemService
 
@@ -31,7 +31,7 @@ class NixUpdaterDriver:
         self._path = environment.get("PATH") or os.environ.get("PATH")
         self._service = SystemService(socket)
         self._system: HostSystem = system or self._service
-        self.flakes = NixFlakes(NixProgram(environment), root)
+        self.flakes = NixFlakes(Nix(environment), root)
         self.channels = NixChannels(root, environment)
         self.notifier = HostNotifier()
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import CommandFailed
+from common.nix.failures import explained
 from common.process import run
 from services.updater.drivers.base import ChannelState
-from services.updater.drivers.nix_program import explained
 
 _FETCHING = 1_800.0
 

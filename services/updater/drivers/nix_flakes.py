@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import threading
@@ -13,16 +14,23 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from common.errors import InvalidRequest, NotFound, WrongState
+from common.errors import ControlError, HostUnavailable, InvalidRequest, NotFound, WrongState
+from common.nix.program import Nix
+from nixcc.resource.v1.resource_pb2 import Progress
 from services.updater.drivers import lock_file
-from services.updater.drivers.base import Candidate, Committed, Report
+from services.updater.drivers.base import Candidate, Committed, Report, Step
 from services.updater.drivers.git import Repository
 from services.updater.drivers.lock_inputs import lock_inputs
-from services.updater.drivers.nix_program import NixProgram
 from services.updater.models import Input
 from services.updater.references import redacted, text_of
 
 _DECLARED = Path(__file__).with_name("flake_inputs.nix")
+_EVALUATION, _FETCHING = 60.0, 1_800.0
+# Since then `nix flake update` takes inputs, and `nix flake lock` no longer `--update-input`.
+_UPDATE_TAKES_INPUTS = (2, 19)
+_GONE = re.compile(
+    r"does not appear to be|not found|does not exist|no such|couldn't find|not our ref|bad object"
+)
 # What is never part of a flake.
 _LEFT_OUT = {".git", ".hg", ".svn", ".direnv"}
 
@@ -30,7 +38,7 @@ _LEFT_OUT = {".git", ".hg", ".svn", ".direnv"}
 class NixFlakes:
     """Flakes under `root`."""
 
-    def __init__(self, nix: NixProgram, root: Path) -> None:
+    def __init__(self, nix: Nix, root: Path) -> None:
         self._nix = nix
         self._root = root
 
@@ -83,7 +91,7 @@ class NixFlakes:
             f"?dir={urllib.parse.quote(within)}" if within else ""
         )
         overrides = self._pinned(old, pins)
-        self._nix.lock(reference, updates, overrides, report, cancel)
+        self._lock(reference, updates, overrides, report, cancel)
         return Candidate(old, lock_file.read(folder / within), reference)
 
     def install(self, flake: str, expected: bytes, new: bytes) -> None:
@@ -98,7 +106,8 @@ class NixFlakes:
         return tuple(_stamp(folder / name) for name in (lock_file.FLAKE, lock_file.LOCK))
 
     def _declared(self, folder: Path) -> Sequence[Input]:
-        rows = self._nix.evaluate(_DECLARED, {"path": str(folder / lock_file.FLAKE)})
+        argv = ["nix-instantiate", "--eval", "--json", "--strict", str(_DECLARED)]
+        rows = self._nix.json([*argv, "--argstr", "path", str(folder / lock_file.FLAKE)], timeout=_EVALUATION)
         found = []
         for row in rows:
             attributes = row["attributes"]
@@ -113,6 +122,36 @@ class NixFlakes:
             )
         # `inputs.a.inputs.b = { }` alone says nothing of b.
         return [i for i in found if i.url is not None or i.follows is not None]
+
+    def _lock(
+        self,
+        reference: str,
+        updates: Sequence[str],
+        overrides: Mapping[str, str],
+        report: Report,
+        cancel: threading.Event,
+    ) -> None:
+        """Has Nix write the lock file of our copy."""
+        if updates and self._nix.version() >= _UPDATE_TAKES_INPUTS:
+            argv = ["flake", "update", *updates, "--flake", reference]
+        else:
+            argv = ["flake", "lock", reference]
+            for name in updates:
+                argv += ["--update-input", name]
+        for name, to in overrides.items():
+            argv += ["--override-input", name, to]
+
+        lines: list[str] = []
+
+        def told(progress: Progress) -> None:
+            percent = progress.percent if progress.HasField("percent") else None
+            lines.append(progress.log_line)
+            report(Step(progress.message, percent, redacted(progress.log_line) or None))
+
+        try:
+            self._nix.long("locking", argv, told, cancel, timeout=_FETCHING)
+        except WrongState as error:
+            raise _of_git(error, lines) from error
 
     def _pinned(self, old: bytes, pins: Mapping[str, str]) -> Mapping[str, str]:
         """For each input the reference at that revision; Nix keeps the original one beside it."""
@@ -149,6 +188,18 @@ def _copy(source: Path, target: Path) -> str:
             next_step=f"git -C {source} add flake.nix",
         )
     return repository.folder
+
+
+def _of_git(error: WrongState, lines: Sequence[str]) -> ControlError:
+    """Nix only says that git failed; git itself says why."""
+    fatal = [redacted(line.removeprefix("fatal: ")) for line in lines if line.startswith("fatal: ")]
+    if not fatal or "program 'git' failed" not in error.message:
+        return error
+    if _GONE.search(fatal[0]):
+        return NotFound(f"git: {fatal[0]}", next_step="look at the input's address and revision")
+    return HostUnavailable(
+        f"git: {fatal[0]}", retry_after=60.0, next_step="look at the network, then run it again"
+    )
 
 
 def _unwanted(folder: str, names: list[str]) -> set[str]:

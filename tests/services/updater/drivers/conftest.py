@@ -6,10 +6,10 @@ from typing import Protocol
 
 import pytest
 
+from common.nix.program import Nix
 from services.updater.drivers.base import Flakes
 from services.updater.drivers.memory import MemoryFlake, MemoryFlakes
 from services.updater.drivers.nix_flakes import NixFlakes
-from services.updater.drivers.nix_program import NixProgram
 from updater_flakes import Source, git, nix_environment, write_flake
 from updater_host import FLAKE, revision
 
@@ -64,7 +64,7 @@ class NixWorld:
         self.folder = folder / "root/etc/nixos"
         self.sources = {name: Source(folder / "sources" / name) for name in ("a", "b")}
         self.environment = nix_environment(folder)
-        self.flakes = NixFlakes(NixProgram(self.environment), folder / "root")
+        self.flakes = NixFlakes(Nix(self.environment), folder / "root")
         self.declare({"a": self.url("a"), "b": self.url("b"), "c": "follows:a"})
 
     def url(self, name: str) -> str:
