@@ -47,6 +47,7 @@ class FlakeInputKind:
         # Deleted here: not ours any more, though flake.nix still has them.
         self._released: set[str] = set()
         self._held: set[str] = set()
+        self._stamps: dict[str, object] = {}
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -134,6 +135,9 @@ class FlakeInputKind:
         self._thread.start()
 
     def hold(self, keys: Sequence[str]) -> None:
+        for flake in {split_key(key)[0] for key in keys}:
+            # From now on: the first look must not take a change for how it always was.
+            self._stamps.setdefault(flake, self._stamp(flake))
         self._held = self._held | set(keys)
 
     def drop(self, keys: Sequence[str]) -> None:
@@ -158,18 +162,19 @@ class FlakeInputKind:
         return found
 
     def _poll(self, emit: Emit) -> None:
-        stamps: dict[str, object] = {}
         while not self._over.wait(self._seconds):
             held = self._held
-            flakes = {split_key(key)[0] for key in held}
-            for flake in flakes:
-                try:
-                    stamp = self._driver.flakes.stamp(flake)
-                except ControlError:
-                    stamp = None
-                if stamps.setdefault(flake, stamp) != stamp:
-                    stamps[flake] = stamp
+            for flake in {split_key(key)[0] for key in held}:
+                stamp = self._stamp(flake)
+                if self._stamps.get(flake) != stamp:
+                    self._stamps[flake] = stamp
                     emit([key for key in held if split_key(key)[0] == flake])
+
+    def _stamp(self, flake: str) -> object:
+        try:
+            return self._driver.flakes.stamp(flake)
+        except ControlError:
+            return None
 
 
 def _detected(key: str, input: Input, hold: Hold) -> Detected[FlakeInput]:
