@@ -1,5 +1,5 @@
 """Resources and other messages as plain values, in a form that can be applied again: sizes are integers, modes are
-quoted octal digits, enums go by their short names, secrets are masked."""
+quoted octal digits, enums go by their short names, JSON texts are unfolded, secrets are masked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli import enums
 from cli.kinds import KindInfo, Kinds
 from common import quantities
 from common.schema import FieldSpec, Shape, SpecType, Value
-from common.spec_json import MASK, key_text
+from common.spec_json import MASK, key_text, unfolded
 from nixcc.resource.v1 import options_pb2
 
 
@@ -49,6 +49,8 @@ class Presenter:
             return self.message(value)
         if field.value is Value.ENUM:
             return enums.short(field.element.enum_type, value)
+        if field.rules.json:
+            return unfolded(value)
         if field.value is Value.BYTES:
             return base64.b64encode(value).decode()
         if field.value is Value.INTEGER and field.unit == options_pb2.UNIT_FILE_MODE:

@@ -112,6 +112,8 @@ def _type(one: FieldSpec) -> str:
 
 
 def _word(one: FieldSpec) -> str:
+    if one.rules.json:
+        return "any value"
     if one.value is Value.INTEGER:
         return _UNITS[one.unit][0] if one.unit else "integer"
     if one.value is Value.ENUM:
@@ -159,6 +161,8 @@ def _rules(one: FieldSpec) -> Iterator[str]:
         yield _list_rule(one)
     if one.shape is Shape.MAP or one.shape is Shape.LIST:
         yield "left out means empty"
+    if rules.json:
+        yield "written as plain YAML, kept as JSON"
     if rules.multiline:
         yield "may have several lines"
     if rules.replace:

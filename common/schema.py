@@ -179,13 +179,16 @@ class SpecType:
         here: SpecType | None = self
         field: FieldSpec | None = None
         for step in fieldpath.parse(path):
+            if field is not None and field.rules.json:
+                return field  # what lies within it is no field
             if here is None:
                 raise ValueError(f"{path!r}: {field.name if field else ''} has no fields of its own")
             field = here.by_name.get(step.name)
             if field is None:
                 known = ", ".join(sorted(here.by_name)) or "none"
                 raise ValueError(f"{path!r}: {here.name} has no field {step.name!r}; it has {known}")
-            if field.shape is Shape.ONE and (step.every or step.element is not None):
+            nested = step.every or step.element is not None
+            if field.shape is Shape.ONE and nested and not field.rules.json:
                 raise ValueError(f"{path!r}: {step.name} is neither a list nor a map")
             here = field.message
         assert field is not None  # a parsed path has a step
@@ -321,5 +324,7 @@ def _check_rules(field: FieldSpec) -> None:
             )
     if rules.reference and field.value is not Value.STRING:
         raise ValueError(f"{name}: a reference needs strings")
+    if rules.json and (field.value is not Value.STRING or rules.pattern or rules.multiline):
+        raise ValueError(f"{name}: JSON needs strings, without rules for their letters")
     if rules.unit and field.value is not Value.INTEGER:
         raise ValueError(f"{name}: a unit needs integers")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from google.protobuf import unknown_fields
 from google.protobuf.message import Message
 
-from common import quantities
+from common import json_text, quantities
 from common.errors import InvalidRequest, Violation
 from common.fieldpath import at, join
 from common.schema import FieldSpec, Shape, SpecType, Value
@@ -252,6 +252,9 @@ def _check_text(
     if not text and field.rules.required and field.shape is Shape.ONE:
         return  # said already: must be set
     what = "the key " if is_key else ""
+    if field.rules.json and not is_key:
+        _check_json(field, text, path, secret, found)
+        return
     multiline = field.rules.multiline and not is_key
     control = (_CONTROL_IN_TEXT if multiline else _CONTROL).search(text)
     if control is not None:
@@ -269,6 +272,15 @@ def _check_text(
         found.append(
             Violation(path, f"the {'key' if is_key else 'value'}{shown} does not match {field.rules.pattern}")
         )
+
+
+def _check_json(field: FieldSpec, text: str, path: str, secret: bool, found: list[Violation]) -> None:
+    if not _check_size(field, len(text.encode()), path, found):
+        return
+    try:
+        json_text.parse(text)
+    except ValueError as error:
+        found.append(Violation(path, "holds no JSON value" if secret else str(error)))
 
 
 def _collect(message: Message, prefix: str, found: list[Reference]) -> None:

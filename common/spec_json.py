@@ -1,7 +1,7 @@
 """Specs as plain JSON values: numbers stay numbers, fields keep the proto's names, secrets are masked.
 
-proto3 JSON proper writes 64-bit integers as strings; people and `jq` want numbers, and
-json_format.ParseDict reads both.
+proto3 JSON proper writes 64-bit integers as strings; people and `jq` want numbers, and json_format.ParseDict reads
+both. A string that holds a JSON value (rule `json`) stands as that value.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from common import json_text
 from common.schema import FieldSpec, Shape, SpecType, Value
 
 MASK = "********"
@@ -47,6 +48,8 @@ def element_to_json(field: FieldSpec, value: Any, *, mask: bool = True) -> Any:
         return MASK
     if field.value is Value.MESSAGE:
         return to_json(value, mask=mask)
+    if field.rules.json:
+        return unfolded(value)
     if field.value is Value.BYTES:
         return base64.b64encode(value).decode()
     if field.value is Value.ENUM:
@@ -55,6 +58,14 @@ def element_to_json(field: FieldSpec, value: Any, *, mask: bool = True) -> Any:
     if field.value is Value.FLOAT and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def unfolded(text: str) -> Any:
+    """The value that a JSON text holds; the text itself where it can't be read."""
+    try:
+        return json_text.parse(text)
+    except ValueError:
+        return text
 
 
 def key_text(key: str | int | bool) -> str:

@@ -6,6 +6,7 @@ Both sides are the same message type; the options in options.proto say the rest:
 - lists and maps compare exactly, empty meaning none; one that may stay unmanaged is wrapped in a message;
 - an ordered list by position, a set without position and repetition, a keyed list by its elements' key;
 - a write-only field by the digest that came beside the detected spec;
+- a string that holds JSON by its value, each path in which objects differ told on its own;
 - ignored fields and the policy's ignored paths not at all.
 
 Messages of google.protobuf (Duration, Struct …) are single values.
@@ -24,7 +25,7 @@ from common.fieldpath import at, join
 from common.schema import FieldSpec, Shape, SpecType
 from common.spec_json import MASK, dump, element_to_json, field_to_json, key_text
 from nixcc.resource.v1 import options_pb2
-from reconciler import pathset
+from reconciler import json_diff, pathset
 from reconciler.pathset import Paths
 
 _NOTHING: Mapping[str, bytes] = {}
@@ -93,7 +94,7 @@ def dropped_fields(old: Message, new: Message) -> list[str]:
 
 
 # How a field is compared. Plain integers: this is the hot path.
-_SCALAR, _IMPLICIT, _MESSAGE, _LIST, _SET, _MESSAGES, _KEYED, _MAP, _WRITE_ONLY = range(9)
+_SCALAR, _IMPLICIT, _MESSAGE, _LIST, _SET, _MESSAGES, _KEYED, _MAP, _WRITE_ONLY, _JSON = range(10)
 
 
 class _Output(NamedTuple):
@@ -174,6 +175,8 @@ def _code(field: FieldSpec) -> int:
         return _MESSAGES if _is_tree(field) else _LIST
     if _is_tree(field):
         return _MESSAGE
+    if field.rules.json and field.presence:
+        return _JSON
     return _SCALAR if field.presence else _IMPLICIT
 
 
@@ -188,6 +191,10 @@ def _compare(desired: Any, detected: Any, place: _Place, out: _Output) -> None:
                 value = getattr(desired, name)
                 if value != getattr(detected, name) or (not value and not detected.HasField(name)):
                     _report(desired, detected, field, place, out)
+            continue
+        if code == _JSON:
+            if is_set(name):
+                _compare_json(desired, detected, field, place, out)
             continue
         if code == _WRITE_ONLY:
             _compare_digest(desired, field, place.field(field), out)
@@ -207,6 +214,19 @@ def _compare(desired: Any, detected: Any, place: _Place, out: _Output) -> None:
             _report(desired, detected, field, place, out)
         else:
             _COLLECTIONS[code](want, have, field, place.field(field), out)
+
+
+def _compare_json(desired: Any, detected: Any, field: FieldSpec, outer: _Place, out: _Output) -> None:
+    place = outer.field(field)
+    want, have = getattr(desired, field.name), getattr(detected, field.name)
+    if want == have and detected.HasField(field.name):
+        return
+    found = None if place.secret or not have else json_diff.changes(want, have, place.path, place.ignored)
+    if found is None:
+        _report(desired, detected, field, outer, out)
+        return
+    for path, mine, theirs in found:
+        out.add(place._replace(path=path), mine, theirs)
 
 
 def _compare_list(want: Any, have: Any, field: FieldSpec, place: _Place, out: _Output) -> None:

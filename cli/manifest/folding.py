@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from cli import enums
+from cli.manifest import json_value
 from cli.manifest.nodes import FALSE, TRUE, Mapping, Node, Scalar, Sequence, is_number, is_typed, shortened
 from cli.manifest.problems import Position, Problem
 from common import quantities
@@ -144,6 +145,8 @@ class Folder:
 
     def _scalar(self, field: FieldSpec, node: Node) -> Any:
         """The value, or None (and a problem)."""
+        if field.rules.json:
+            return json_value.fold(field.name, node, self.wrong)
         if not isinstance(node, Scalar):
             self.wrong(node.position, f"{field.name} takes {_expected(field)}, not {node.what}")
             return None

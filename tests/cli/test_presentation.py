@@ -19,6 +19,7 @@ from cli.manifest.nodes import Tree
 from cli.manifest.problems import Problem
 from cli.manifest.yaml_reader import read_yaml
 from cli.presentation import resource_to_dict, spec_to_dict, table_cells, to_yaml
+from common import json_text
 from common.schema import FieldSpec, Shape, SpecType, Value
 from nixcc.resource.v1 import options_pb2, resource_pb2
 
@@ -91,6 +92,8 @@ def filled(draw: st.DrawFn, descriptor: Any) -> Message:
 
 
 def value(field: FieldSpec) -> st.SearchStrategy[Any]:
+    if field.rules.json:
+        return st.dictionaries(TEXT, st.lists(TEXT | st.integers(-9, 9) | st.none())).map(json_text.canonical)
     if field.value is Value.INTEGER:
         small = field.element.cpp_type in (field.element.CPPTYPE_INT32, field.element.CPPTYPE_UINT32)
         high = 0o7777 if field.unit == options_pb2.UNIT_FILE_MODE else 2**31 - 1 if small else 2**63 - 1

@@ -70,3 +70,11 @@ def test_the_generated_contracts_compile_too() -> None:
     compiled = spec.SpecType.of(options_pb2.FieldRules.DESCRIPTOR)
     assert compiled.by_name["minimum"].presence
     assert not compiled.by_name["required"].presence
+
+
+def test_paths_into_a_json_field_end_at_the_field() -> None:
+    spec_type = spec.SpecType.of(classes(sample_file(json=True), extension_known=True)["Box"].DESCRIPTOR)
+    for path in ("extra", "extra.a.b", "extra[a].b", "extra[*]"):
+        assert spec_type.resolve(path).name == "extra"
+    with pytest.raises(ValueError, match="JSON needs strings"):
+        spec.SpecType.of(classes(sample_file(json=True, pattern="a"), extension_known=True)["Box"].DESCRIPTOR)

@@ -273,3 +273,18 @@ def test_a_sensitive_message_is_hidden_whole() -> None:
     )
     assert (shown.root.target, shown.root.nested[0].bus) == (spec.MASK, spec.MASK)
     assert not shown.root.HasField("size")
+
+
+def test_json_fields_hold_json() -> None:
+    jsons = classes(sample_file(json=True, max_length=60), extension_known=True)
+    for text in ('{"a": [1, null]}', '"\\n\\u0085"', '"\x85"', "3"):
+        assert found(box(jsons, extra=text)) == {}
+    assert found(box(jsons, extra='{"a":{"b":1,"b":2}}')) == {
+        "extra": "the key 'b' stands twice in one object"
+    }
+    assert found(box(jsons, extra='{"a":[99999999999999999999]}')) == {
+        "extra": "a[0]: an integer beyond 64 bits can't be carried"
+    }
+    assert found(box(jsons, extra=f'"{"x" * 60}"')) == {"extra": "is 62 bytes long, at most 60 are allowed"}
+    secret = classes(sample_file(json=True, sensitive=True), extension_known=True)
+    assert found(box(secret, extra='{"hush":')) == {"extra": "holds no JSON value"}

@@ -56,3 +56,9 @@ def test_enums_are_names_and_odd_floats_are_text() -> None:
 def test_dump_is_compact_and_readable(text: str) -> None:
     assert json.loads(dump({"a": [text]})) == {"a": [text]}
     assert dump({"a": ["ü", 1]}) == '{"a":["ü",1]}'
+
+
+def test_json_texts_stand_as_their_values() -> None:
+    jsons = classes(sample_file(json=True), extension_known=True)
+    assert to_json(box(jsons, extra='{"b":[1.5,null],"a":"x"}'))["extra"] == {"b": [1.5, None], "a": "x"}
+    assert to_json(box(jsons, extra="{broken"))["extra"] == "{broken"
