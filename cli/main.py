@@ -26,8 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "graph": ("The loop", "show who needs whom"),
     "operation": ("The loop", "list, await and cancel long actions"),
     "system": ("The host", "facts, health, pending reboot"),
+    "generation": ("The host", "NixOS generations: build, diff, switch, confirm, roll back"),
     "hardware": ("The host", "scan the hardware, watch devices, recommend settings"),
     "vm": ("The host", "machines: start, stop, console, snapshots, statistics"),
+    "package": ("The host", "packages: search, sizes, history, upgrades, garbage, caches"),
     "update": ("The host", "look for updates, make them, take them back"),
     "backup": ("The daemon", "back up its state and /etc/nixos, verify and restore"),
     "serve": ("The daemon", "run the control center"),
@@ -124,6 +126,8 @@ def _run(name: str, arguments: list[str]) -> int:
 
 def exit_code(error: object) -> int:
     """The exit code for an error: 1 where it has none of its own."""
+    if getattr(error, "reason", "") == "RolledBack":
+        return 9
     return _EXIT_CODES.get(int(getattr(error, "code", 0)), 1)
 
 

@@ -50,7 +50,7 @@ class PackageIndexes:
         self._build = threading.Lock()
         self._lock = threading.Lock()
         # One connection an index, and the file that it is of.
-        self._open: dict[Path, tuple[tuple[int, int], apsw.Connection, threading.Lock]] = {}
+        self._open: dict[Path, tuple[tuple[int, int], apsw.Connection, Any]] = {}
 
     def close(self) -> None:
         """Ends all connections."""
@@ -195,7 +195,7 @@ class PackageIndexes:
                     if known is not None:
                         with known[2]:
                             known[1].close(True)
-                    known = key, _connect(path), threading.Lock()
+                    known = key, _connect(path), threading.RLock()
                     self._open[path] = known
             with known[2]:
                 return function(known[1])

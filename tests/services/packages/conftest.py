@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-import json
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,69 +8,13 @@ from typing import Any
 
 import pytest
 
+from package_flake import START, PackageFlake, store_environment
 from services.packages.drivers.active_generation import ActiveGeneration
 from services.packages.drivers.index import PackageIndexes
 from services.packages.drivers.memory import MemoryFlake, MemoryHost, MemoryPackage
 from services.packages.drivers.record import Record
 from services.packages.installation import Installation
 from services.packages.kinds.package import PackageKind
-
-# The same packages for both drivers: in memory as they are, for Nix as JSON that a flake makes derivations of.
-FLAKE = """{
-  outputs = { self }:
-    let
-      data = builtins.fromJSON (builtins.readFile ./packages.json);
-      packages = system: builtins.mapAttrs (make system) data;
-      make = system: attribute: p:
-        if p.error != "" then throw p.error else
-        (derivation {
-          inherit system;
-          name = "${p.pname}-${p.version}";
-          inherit (p) pname version outputs;
-          files = if p.files == [ ] then [ "bin/${p.pname}" ] else p.files;
-          needs = map (name: (packages system).${name}) p.needs;
-          builder = "/bin/sh";
-          PATH = "/usr/bin:/bin";
-          args = [ "-c" ''
-            set -e
-            for output in $outputs; do
-              eval path=\\$$output
-              suffix=; [ "$output" = out ] || suffix=-$output
-              for file in $files; do
-                mkdir -p "$(dirname $path/$file)"
-                printf '#!/bin/sh\\n# %s\\necho %s %s\\n' "$needs" "$pname" "$version" > $path/$file$suffix
-                chmod +x $path/$file$suffix
-              done
-            done
-          '' ];
-        }) // {
-          inherit (p) pname version;
-          meta = {
-            name = "${p.pname}-${p.version}";
-            inherit (p) description unfree;
-            license = { spdxId = "MIT"; free = !p.unfree; };
-            platforms = [ system ];
-          };
-        };
-    in
-    {
-      packages = builtins.listToAttrs
-        (map (name: { inherit name; value = packages name; }) [ "x86_64-linux" "aarch64-linux" ]);
-    };
-}
-"""
-START = {
-    "libgreet": MemoryPackage("libgreet", "0.3", "Greets"),
-    "hello": MemoryPackage("hello", "1.0", "A program that greets", needs=("libgreet",)),
-    "other": MemoryPackage("other", "3.1", "Says hello, too", files=("bin/hello",)),
-    "multi": MemoryPackage("multi", "1.4", outputs=("out", "dev")),
-    "unfree": MemoryPackage(
-        "unfree",
-        "1",
-        unfree=True,
-        error="Package ‘unfree-1’ has an unfree license (‘unfree’), refusing to evaluate.",
-    ),
-}
 
 
 @dataclass
@@ -86,8 +27,7 @@ class Bench:
     flake: str
     root: Path
     indexes: PackageIndexes
-    repository: Path | None = None
-    packages: dict[str, MemoryPackage] = dataclasses.field(default_factory=dict)
+    repository: PackageFlake | None = None
 
     def __post_init__(self) -> None:
         self.generation = ActiveGeneration(self.root)
@@ -101,14 +41,12 @@ class Bench:
 
     def publish(self, **packages: MemoryPackage | None) -> None:
         """The flake's next revision."""
-        changed = {name: package for name, package in {**self.packages, **packages}.items() if package}
-        self.packages = changed
-        if self.repository is None:
-            self.driver.flakes.setdefault(self.flake, MemoryFlake()).publish(changed)
-        else:
-            rows = {name: dataclasses.asdict(package) for name, package in changed.items()}
-            (self.repository / "packages.json").write_text(json.dumps(rows, indent=1))
-            commit(self.repository)
+        if self.repository is not None:
+            self.repository.publish(**packages)
+            return
+        memory = self.driver.flakes.setdefault(self.flake, MemoryFlake([START]))
+        now = {**memory.revisions[-1], **packages}
+        memory.publish({name: package for name, package in now.items() if package is not None})
 
     def refresh(self, *, force: bool = False) -> Any:
         """Index of the flake as it is now; whether it was made anew."""
@@ -121,35 +59,12 @@ class Bench:
         return {element.attribute: element.version for element in self.driver.elements()}
 
 
-def commit(folder: Path) -> None:
-    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
-    if not (folder / ".git").exists():
-        _git(folder, "init", "-q", "-b", "main")
-    _git(folder, "add", "-A")
-    _git(folder, *identity, "commit", "-q", "-m", "next", "--allow-empty")
-
-
-def _git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.fixture
 def nix_environment(require: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     """A Nix store of the test's own."""
     require(binary="nix")
     require(binary="git")
-    environment = {
-        "NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters =\n"
-        "experimental-features = nix-command flakes\nconnect-timeout = 1\n",
-        "NIX_STORE_DIR": str(tmp_path / "nix/store"),
-        "NIX_STATE_DIR": str(tmp_path / "nix/var/nix"),
-        "NIX_LOG_DIR": str(tmp_path / "nix/log"),
-        "NIX_CONF_DIR": str(tmp_path / "nix/etc"),
-        "NIX_USER_CONF_FILES": "",
-        "HOME": str(tmp_path / "home"),
-        "XDG_CACHE_HOME": str(tmp_path / "home/.cache"),
-    }
-    (tmp_path / "home").mkdir()
+    environment = store_environment(tmp_path)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return environment
@@ -163,7 +78,7 @@ def memory(tmp_path: Path) -> Iterator[Bench]:
     root.mkdir()
     indexes = PackageIndexes(tmp_path / "index", host)
     bench = Bench(host, host, host, "git+file:///flake", root, indexes)
-    bench.publish(**START)
+    bench.publish()
     yield bench
     bench.kind.close()
     indexes.close()
@@ -176,16 +91,16 @@ def nix(nix_environment: Mapping[str, str], tmp_path: Path) -> Iterator[Bench]:
     from services.packages.drivers.nix_profile import NixProfileDriver
     from services.packages.drivers.nix_store import NixStore
 
-    root, repository = tmp_path / "root", tmp_path / "flake"
+    root = tmp_path / "root"
+    (tmp_path / "flake").mkdir()
+    repository = PackageFlake(tmp_path / "flake")
     folder = root / "nix/var/nix/profiles/nixcc"
-    for each in (root, repository):
-        each.mkdir()
-    (repository / "flake.nix").write_text(FLAKE)
-    flake, catalog = f"git+file://{repository}", NixCatalog()
+    root.mkdir()
+    flake, catalog = repository.url, NixCatalog()
     indexes = PackageIndexes(tmp_path / "index", catalog)
     store = NixStore(root, folder / "profile")
     bench = Bench(NixProfileDriver(folder, flake), store, catalog, flake, root, indexes, repository)
-    bench.publish(**START)
+    bench.publish()
     yield bench
     bench.kind.close()
     indexes.close()
