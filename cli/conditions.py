@@ -36,7 +36,8 @@ def why_not(resource: Any) -> str:
 
 def is_stuck(resource: Any) -> bool:
     """It will not become ready by itself: stalled, or held back by its policy."""
-    if condition(resource, "Stalled") is not None:
+    stalled = condition(resource, "Stalled")
+    if stalled is not None and stalled.observed_generation == resource.metadata.generation:
         return True
     found = condition(resource, "Ready")
     return (

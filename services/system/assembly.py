@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
 
+from common.errors import ControlError
 from common.manager import Context, Service
-from nixcc.system.v1 import backup_pb2_grpc, predecessor_pb2_grpc, system_pb2_grpc
+from nixcc.resource.v1.resource_pb2 import Renderings
+from nixcc.system.v1 import backup_pb2_grpc, generation_pb2_grpc, predecessor_pb2_grpc, system_pb2_grpc
 from services.system import predecessor_rpc
 from services.system.backup import rpc as backup_rpc
 from services.system.backup.kind import StateBackupKind
@@ -21,7 +24,11 @@ from services.system.drivers.linux_identity import LinuxIdentityDriver
 from services.system.drivers.no_systemd import NoSystemd
 from services.system.drivers.predecessor import PredecessorDriver
 from services.system.drivers.proc_sysctl import NIXOS_RECORD, RECORD, ProcSysctlDriver
+from services.system.generation import assembly as generations
+from services.system.generation import desired
+from services.system.generation import rpc as generation_rpc
 from services.system.kinds.file import FileKind
+from services.system.kinds.generation import GenerationKind
 from services.system.kinds.host_identity import HostIdentityKind
 from services.system.kinds.sysctl import SysctlKind
 from services.system.kinds.systemd_unit import SystemdUnitKind
@@ -43,6 +50,7 @@ def assemble(context: Context) -> Service:
     confined = f"everything is confined to {root}, and the kernel is not; run with --root /"
     backups = Backups(root, context.state_dir, ArchiveDriver())
     scheduler = Scheduler(backups)
+    generation = generations.assemble(context, systemd.failed, partial(_active, systemd))
     kinds = (
         FileKind(LinuxFileDriver(root)),
         SysctlKind(
@@ -52,6 +60,9 @@ def assemble(context: Context) -> Service:
         SystemdUnitKind(systemd, lambda: why_no_systemd),
         HostIdentityKind(LinuxIdentityDriver(LinuxFileDriver(root), live=not context.confined)),
         StateBackupKind(backups, scheduler.wake),
+        GenerationKind(
+            generation, partial(_write_desired, context.state_dir / "system/desired"), desired.parse
+        ),
     )
     host = LinuxHostDriver(root, systemd.failed)
 
@@ -59,6 +70,9 @@ def assemble(context: Context) -> Service:
         system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(context, host), server)
         predecessor = predecessor_rpc.PredecessorServicer(context, PredecessorDriver(root))
         predecessor_pb2_grpc.add_PredecessorServiceServicer_to_server(predecessor, server)
+        generation_pb2_grpc.add_GenerationServiceServicer_to_server(
+            generation_rpc.GenerationServicer(context, generation), server
+        )
         backup = backup_rpc.BackupServicer(context, backups)
         backup_pb2_grpc.add_BackupServiceServicer_to_server(backup, server)
 
@@ -73,10 +87,21 @@ def assemble(context: Context) -> Service:
         kinds=kinds,
         driver="linux",
         register=register,
-        rpc_services=(NAME, predecessor_rpc.NAME, backup_rpc.NAME),
+        rpc_services=(NAME, generation_rpc.NAME, predecessor_rpc.NAME, backup_rpc.NAME),
         capabilities=("inotify", *(() if why_no_systemd else ("systemd",))),
         close=close,
     )
+
+
+def _write_desired(folder: Path, renderings: Renderings) -> None:
+    desired.write(folder, desired.merge(renderings))
+
+
+def _active(systemd: SystemdDriver, unit: str) -> bool:
+    state = systemd.read([unit])[unit]
+    if isinstance(state, ControlError):
+        raise state
+    return state.active
 
 
 def _systemd(context: Context, nixos: bool) -> tuple[SystemdDriver, str]:

@@ -108,6 +108,24 @@ class ScriptHost:
             )
 
     @property
+    def windows_of_daemon(self) -> Windows:
+        """The journal of an `ncc serve` whose folder is this one."""
+        return Windows(self.folder / "state/system/generation", self.root, self.driver.profile)
+
+    def guard(self, state: Path | None = None) -> int:
+        """The living guard's pid; 0: none."""
+        folder = str(state or self.state).encode()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    line = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if b"guard_start.py" in line and folder in line.split(b"\0"):
+                    return int(entry.name)
+        return 0
+
+    @property
     def running(self) -> str:
         return os.path.realpath(self.root / "run/current-system")
 

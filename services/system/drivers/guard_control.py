@@ -28,7 +28,7 @@ class Windows:
     """The windows of one host: at most one is open. `folder` holds the journal."""
 
     def __init__(self, folder: Path, root: Path, profile: Path) -> None:
-        self._folder, self._root, self._profile = folder, root, profile
+        self.folder, self._root, self._profile = folder, root, profile
         self._systemd = root == Path("/") and _RUNS_SYSTEMD.exists()
 
     def last(self) -> Window | None:
@@ -39,8 +39,8 @@ class Windows:
     @contextmanager
     def preparing(self) -> Iterator[None]:
         """Held from the first check to `open`. Raises WrongState where another switch is under way."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._folder / "prepare.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self.folder / "prepare.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,10 +59,10 @@ class Windows:
         self, wish: Wish, *, new: str, old: str, locked: str, number: int, numbers: list[int], baseline: Any
     ) -> Window:
         """Writes the window down and starts its guard; within `preparing`."""
-        for name in os.listdir(self._folder):
+        for name in os.listdir(self.folder):
             if name.startswith("verdict-"):
-                os.unlink(self._folder / name)
-        (self._folder / journal.LOG).unlink(missing_ok=True)
+                os.unlink(self.folder / name)
+        (self.folder / journal.LOG).unlink(missing_ok=True)
         now = time.time()
         row: journal.Row = {
             "version": 1,
@@ -92,26 +92,26 @@ class Windows:
             "locked": locked,
             "baseline": baseline,
         }
-        journal.write_row(str(self._folder), row)
+        journal.write_row(str(self.folder), row)
         self.start_guard(row["id"])
         return self._window(row)
 
     def start_guard(self, window: str) -> None:
         """Starts the process that brings the open window to its end. Raises where it does not show itself."""
-        argv = guard_argv(self._folder, window, os.environ, systemd=self._systemd)
+        argv = guard_argv(self.folder, window, os.environ, systemd=self._systemd)
         if self._systemd:
             process.run(argv, timeout=30)
         else:
-            process.detach(argv, log_file=self._folder / "guard.log")
+            process.detach(argv, log_file=self.folder / "guard.log")
         until = time.monotonic() + _APPEARS
         while time.monotonic() < until:
             row = self._row()
-            if row is None or row["phase"] in journal.FINAL or journal.guarded(str(self._folder)):
+            if row is None or row["phase"] in journal.FINAL or journal.guarded(str(self.folder)):
                 return
             time.sleep(_LOOK / 2)
         raise HostUnavailable(
             "the guard process did not start, so nothing was switched",
-            next_step=f"look at {self._folder / 'guard.log'}",
+            next_step=f"look at {self.folder / 'guard.log'}",
         )
 
     def decide(self, window: Window, *, commit: bool, reason: str) -> tuple[bool, str]:
@@ -120,18 +120,18 @@ class Windows:
         if row is None or row["id"] != window.id:
             return False, "another switch has begun since"
         verdict, why = journal.decide(
-            str(self._folder), row, journal.COMMIT if commit else journal.REVERT, reason
+            str(self.folder), row, journal.COMMIT if commit else journal.REVERT, reason
         )
         return verdict == journal.COMMIT, why
 
     def decided(self, window: Window) -> bool:
         """Whether somebody, or the deadline, has decided."""
-        return journal.read_verdict(str(self._folder), {"id": window.id}) is not None
+        return journal.read_verdict(str(self.folder), {"id": window.id}) is not None
 
     def log(self, offset: int) -> tuple[list[str], int]:
         """Whole lines that switch-to-configuration has printed since `offset`, and where they end."""
         try:
-            with open(self._folder / journal.LOG, "rb") as file:
+            with open(self.folder / journal.LOG, "rb") as file:
                 file.seek(offset)
                 data = file.read()
         except FileNotFoundError:
@@ -141,11 +141,11 @@ class Windows:
 
     def _row(self) -> journal.Row | None:
         try:
-            return journal.read_row(str(self._folder))
+            return journal.read_row(str(self.folder))
         except (OSError, ValueError) as error:
             raise WrongState(
                 f"the journal of switches can't be read: {error}",
-                next_step=f"look at {self._folder / journal.ROW}; if no switch is under way, remove it",
+                next_step=f"look at {self.folder / journal.ROW}; if no switch is under way, remove it",
             ) from error
 
     def _window(self, row: journal.Row) -> Window:
@@ -167,7 +167,7 @@ class Windows:
             wish=wish,
             locked=row["locked"],
             baseline=None if baseline is None else tuple(baseline),
-            guarded=row["phase"] not in journal.FINAL and journal.guarded(str(self._folder)),
+            guarded=row["phase"] not in journal.FINAL and journal.guarded(str(self.folder)),
             probes=tuple(map(probe_of, wish["probes"])),
             no_new_failed_units=bool(wish["no_new_failed_units"]),
         )

@@ -6,11 +6,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common import process
 from common.errors import ControlError, NotFound, WrongState
+from services.system.drivers.path_hints import PathHints
 from services.system.generation import activation
 from services.system.generation.models import UNKNOWN, Generation, UnitChanges
 
@@ -28,6 +29,7 @@ class NixosDriver:
         self.profile = root / "nix/var/nix/profiles/system"
         self.gcroots = root / "nix/var/nix/gcroots"
         self._revisions: dict[str, str] = {}
+        self._hints: PathHints | None = None
 
     def running(self) -> str:
         """The system that runs, as a path in the store; empty: none."""
@@ -115,6 +117,10 @@ class NixosDriver:
         if numbers:
             argv = ["nix-env", "-p", str(self.profile), "--delete-generations", *map(str, numbers)]
             process.run(argv, timeout=60)
+
+    def resolved(self, toplevel: str, specialisation: str) -> str:
+        """The path that runs when a system, or a specialisation of it, does; empty: it is gone."""
+        return _target(Path(toplevel, "specialisation", specialisation) if specialisation else Path(toplevel))
 
     def check(self, toplevel: str, specialisation: str = "") -> None:
         """Raises WrongState or NotFound where the path is no system that can be switched to."""
@@ -212,6 +218,16 @@ class NixosDriver:
             return Path(toplevel, "etc/nixcc/desired.json").read_bytes()
         except OSError:
             return b""
+
+    def watch(self, emit: Callable[[], None]) -> None:
+        """Tells when another system may run or be the default."""
+        self._hints = PathHints(self.root, lambda paths: emit())
+        self._hints.hold(["/run/current-system", "/nix/var/nix/profiles/system"])
+
+    def close(self) -> None:
+        """Ends the telling; harmless where `watch` was never called."""
+        if self._hints is not None:
+            self._hints.close()
 
     def _revision(self, toplevel: str) -> str:
         """Asked of the system itself, as nixos-rebuild does; once."""

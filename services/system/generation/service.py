@@ -19,7 +19,7 @@ from common.errors import (
 from nixcc.resource.v1.resource_pb2 import Progress
 from services.system.drivers.guard_control import Windows
 from services.system.drivers.nixos import NixosDriver, specialisations
-from services.system.drivers.nixos_build import NixosBuilder, Report
+from services.system.drivers.nixos_build import NixosBuilder
 from services.system.generation import closure, retention
 from services.system.generation.keeper import Keeper
 from services.system.generation.models import (
@@ -38,6 +38,8 @@ from services.system.generation.records import Records, record_of
 _LOOK = 0.01
 # Part of /boot that stays free, so that the boot loader's own files fit.
 _SPARE = 1024 * 1024
+
+Report = Callable[[Progress], None]
 
 _TOLD = {
     State.PREPARED: ("starting", 72),

@@ -28,21 +28,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Any) -> Itera
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
     yield made
-    if guard := guard_pid(made):
+    if guard := made.guard():
         os.kill(guard, signal.SIGKILL)
-
-
-def guard_pid(host: ScriptHost) -> int:
-    """The living guard's pid; 0: none."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"guard_start.py" in line and str(host.state).encode() in line.split(b"\0"):
-                return int(entry.name)
-    return 0
 
 
 def ended(host: ScriptHost, seconds: float = 20) -> Window:
@@ -202,8 +189,8 @@ def test_a_restart_in_the_window_is_recorded_and_runs_nothing(host: ScriptHost) 
     old, new = host.install(host.system("a")), host.system("b")
     window = host.open(new)
     reaches(host, State.WAITING)
-    os.kill(guard_pid(host), signal.SIGKILL)
-    until(lambda: not guard_pid(host))
+    os.kill(host.guard(), signal.SIGKILL)
+    until(lambda: not host.guard())
     link = host.root / "run/current-system"
     link.unlink()
     link.symlink_to(old)
@@ -225,7 +212,7 @@ def test_a_restart_after_the_confirmation_completes_it(host: ScriptHost) -> None
     try:
         window = host.open(new)
         host.windows.decide(reaches(host, State.WAITING), commit=True, reason="fine")
-        until(lambda: not guard_pid(host))
+        until(lambda: not host.guard())
     finally:
         del os.environ["NCC_FAILPOINTS"]
     link = host.root / "run/current-system"
@@ -266,7 +253,7 @@ def test_another_guard_finishes_what_a_killed_one_left(
         window = host.windows.last()  # type: ignore[assignment]
     if _POINTS[point]:
         host.windows.decide(reaches(host, State.WAITING), commit=True, reason="fine")
-    until(lambda: not guard_pid(host))
+    until(lambda: not host.guard())
     monkeypatch.delenv("NCC_FAILPOINTS")
 
     host.windows.start_guard(window.id)
@@ -292,7 +279,7 @@ def test_another_guard_finishes_a_revert(
     window = host.open(new)
     if broken == "boot":
         host.windows.decide(reaches(host, State.WAITING), commit=True, reason="fine")
-    until(lambda: not guard_pid(host))
+    until(lambda: not host.guard())
     monkeypatch.delenv("NCC_FAILPOINTS")
 
     host.windows.start_guard(window.id)
@@ -305,8 +292,8 @@ def test_an_orphaned_activation_is_awaited_before_going_back(host: ScriptHost) -
     old, new = host.install(host.system("a")), host.system("b", sleep=1.5)
     window = host.open(new)
     until(lambda: host.actions == ["test b"])
-    os.kill(guard_pid(host), signal.SIGKILL)
-    until(lambda: not guard_pid(host))
+    os.kill(host.guard(), signal.SIGKILL)
+    until(lambda: not host.guard())
 
     host.windows.start_guard(window.id)
 
@@ -319,11 +306,11 @@ def test_two_guards_never_work_at_once(host: ScriptHost) -> None:
     host.install(host.system("a"))
     window = host.open(host.system("b"))
     reaches(host, State.WAITING)
-    first = guard_pid(host)
+    first = host.guard()
 
     host.windows.start_guard(window.id)
 
-    until(lambda: guard_pid(host) == first, 10)
+    until(lambda: host.guard() == first, 10)
     assert host.actions == ["test b"]
     host.windows.decide(window, commit=False, reason="enough")
     ended(host)
@@ -346,7 +333,7 @@ def test_it_starts_in_no_time(host: ScriptHost) -> None:
     host.install(host.system("a"))
     host.open(host.system("b"))
     reaches(host, State.WAITING)
-    maps = Path(f"/proc/{guard_pid(host)}/maps").read_text()
+    maps = Path(f"/proc/{host.guard()}/maps").read_text()
 
     assert "grpc" not in maps
     assert "upb" not in maps
@@ -374,9 +361,9 @@ def test_a_hundred_guards_killed_at_random_leave_the_old_system(host: ScriptHost
     for _ in range(100):
         window = host.open(generator.choice(systems), deadline=generator.uniform(0.5, 3))
         time.sleep(generator.uniform(0, 1))  # the moment is the test's subject
-        if pid := guard_pid(host):
+        if pid := host.guard():
             os.kill(pid, signal.SIGKILL)
-        until(lambda: not guard_pid(host))
+        until(lambda: not host.guard())
         host.windows.start_guard(window.id)
         assert ended(host).state is State.ROLLED_BACK
         untouched(host, old)
