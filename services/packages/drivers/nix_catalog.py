@@ -17,7 +17,7 @@ from common.errors import CommandFailed, InvalidRequest, Unsupported
 from common.process import stream
 from nixcc.resource.v1.resource_pb2 import Progress
 from services.packages.drivers.base import Tell
-from services.packages.drivers.nix import explained, nix
+from services.packages.drivers.nix import failed, nix
 from services.packages.drivers.nix_profile import lock
 from services.packages.models import Lock
 
@@ -74,7 +74,7 @@ class NixCatalog:
                 env={"NCC_LISTING": listing},
             )
         except CommandFailed as error:
-            raise explained(CommandFailed(command, error.exit_code, error.stderr)) from error
+            raise failed(error) from error
 
 
 def _index(lock: Lock, listing: str, target: str, before: str, tell: Tell, cancel: threading.Event) -> None:

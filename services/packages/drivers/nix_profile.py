@@ -23,7 +23,7 @@ from common.manager import Emit
 from nixcc.resource.v1.resource_pb2 import Progress
 from services.packages.drivers import manifest
 from services.packages.drivers.base import Tell
-from services.packages.drivers.nix import nix, nix_json, nix_long
+from services.packages.drivers.nix import nix, nix_json, nix_long, nix_version
 from services.packages.drivers.profile_watch import ProfileWatch
 from services.packages.models import Edit, Element, Generation, Installable, Lock
 
@@ -155,11 +155,10 @@ class NixProfileDriver:
         if elements:
             names = [element.handle for element in elements]
             tell(Progress(message=f"removing {', '.join(element.pname for element in elements)}"))
-            nix_long(["profile", "remove", "--profile", str(stage), *names], tell=tell, cancel=cancel)
+            nix_long("removing", ["profile", "remove", "--profile", str(stage), *names], tell, cancel)
 
     def _install(self, stage: Path, package: Installable, tell: Tell, cancel: threading.Event) -> None:
         reference = f"{package.flake or self._flake}#{package.attribute}"
-        tell(Progress(message=f"installing {reference}"))
         options = []
         if package.priority is not None and package.priority != 5:
             if self._nix_version() < (2, 9):
@@ -176,14 +175,12 @@ class NixProfileDriver:
             references = [f"{reference}.{output}" for output in sorted(package.outputs)]
         # Its name is `add` since 2.28; `install` stays an alias. One by one: Nix 2.8 mixes up outputs of one package.
         for each in references:
-            nix_long(
-                ["profile", "install", "--profile", str(stage), *options, each], tell=tell, cancel=cancel
-            )
+            arguments = ["profile", "install", "--profile", str(stage), *options, each]
+            nix_long(f"installing {package.attribute}", arguments, tell, cancel)
 
     def _nix_version(self) -> tuple[int, ...]:
         if not self._version:
-            match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", nix(["--version"]).text)
-            self._version = tuple(int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+            self._version = nix_version()
         return self._version
 
     @contextmanager

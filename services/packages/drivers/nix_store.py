@@ -12,7 +12,7 @@ from common.errors import CommandFailed, InvalidRequest, NotFound, Unsupported
 from common.process import stream
 from nixcc.resource.v1.resource_pb2 import Progress
 from services.packages.drivers.base import Tell
-from services.packages.drivers.nix import BUILD, explained, nix, nix_json, nix_long
+from services.packages.drivers.nix import BUILD, failed, nix, nix_json
 from services.packages.models import Root, RootState, StoreObject, Verified
 
 _DAMAGED = re.compile(r"path '([^']+)' was modified")
@@ -111,7 +111,7 @@ class NixStore:
         try:
             stream(arguments, on_line=line, cancel=cancel, timeout=BUILD)
         except CommandFailed as error:
-            raise explained(error) from error
+            raise failed(error) from error
         return {path: size for path, size in sizes.items() if not os.path.lexists(path)}
 
     def verify(self, *, repair: bool, tell: Tell, cancel: threading.Event) -> Verified:
@@ -142,9 +142,9 @@ class NixStore:
         try:
             done = stream(arguments, on_line=line, cancel=cancel, timeout=BUILD, check=False)
         except CommandFailed as error:
-            raise explained(error) from error
+            raise failed(error) from error
         if done.exit_code and not damaged and not missing:
-            raise explained(CommandFailed(arguments, done.exit_code, done.stderr.decode(errors="replace")))
+            raise failed(CommandFailed(arguments, done.exit_code, done.stderr.decode(errors="replace")))
         if repair and damaged:
             still = self._damaged_still(damaged)
             repaired = dict.fromkeys(path for path in damaged if path not in still)
@@ -154,7 +154,11 @@ class NixStore:
     def optimise(self, tell: Tell, cancel: threading.Event) -> tuple[int, int]:
         """See StoreDriver."""
         self.store_dir()
-        done = nix_long(["nix-store", "--optimise"], tell=tell, cancel=cancel)
+        tell(Progress(message="looking for equal files"))
+        try:
+            done = stream(["nix-store", "--optimise"], on_line=lambda _: None, cancel=cancel, timeout=BUILD)
+        except CommandFailed as error:
+            raise failed(error) from error
         match = _FREED.search(done.stderr.decode(errors="replace") + done.text)
         if match is None:
             return 0, 0
