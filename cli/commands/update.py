@@ -241,12 +241,16 @@ def _history(client: Client, stub: Any, flake: str, args: argparse.Namespace) ->
             update.requested_by or "-",
             _word(pb.UpdateResult.Name(update.result), "UPDATE_RESULT_"),
             ", ".join(change.input for change in update.changes) or "-",
-            update.message,
+            _short(update.message),
         ]
         for update in found
     ]
     print_table(["ID", "WHO", "RESULT", "INPUTS", "MESSAGE"], rows)
     return 0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:99] + "…"
 
 
 def _word(name: str, prefix: str) -> str:

@@ -404,10 +404,14 @@ class Cycle:
         return update
 
     def _noted(self, id: str, report: Report) -> Report:
+        said = ""
+
         def told(step: Step) -> None:
+            nonlocal said
             if step.line is not None:
                 self._history.note(id, step.line)
-            elif step.percent is None:
+            elif step.percent is None and step.message != said:
+                said = step.message
                 self._history.note(id, step.message)
             report(step)
 

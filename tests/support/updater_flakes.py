@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -59,10 +60,11 @@ class Source:
     def url(self) -> str:
         return f"git+file://{self.folder}?ref=main"
 
-    def advance(self) -> str:
-        """A further commit; gives its revision."""
+    def advance(self, **says: int) -> str:
+        """A further commit, which may say more than its version; gives its revision."""
         number = len(self.revisions) + 1
-        (self.folder / "flake.nix").write_text(f"{{ outputs = _: {{ version = {number}; }}; }}\n")
+        more = "".join(f" {name} = {value};" for name, value in says.items())
+        (self.folder / "flake.nix").write_text(f"{{ outputs = _: {{ version = {number};{more} }}; }}\n")
         git(self.folder, "add", "flake.nix")
         git(self.folder, "commit", "-q", "-m", f"version {number}")
         self.revisions.append(git(self.folder, "rev-parse", "HEAD"))
@@ -83,3 +85,127 @@ def write_flake(folder: Path, declared: dict[str, str], *, repository: bool = Tr
             git(folder, "init", "-q")
         git(folder, "add", "flake.nix")
         git(folder, "commit", "-q", "-m", "flake")
+
+
+_SCRIPT = """#!/bin/sh
+self=$(readlink -f "$0"); self=${self%/bin/switch-to-configuration}
+root=@root@
+exec 9>>"$root/run/nixos/switch-to-configuration.lock"
+flock -n 9 || { echo "Could not acquire lock" >&2; exit 1; }
+echo "$1 $self" >>"$root/actions"
+link() { ln -s "$self" "$1.$$" && mv -T "$1.$$" "$1"; }
+code=0
+case $1 in
+dry-activate) echo "would restart the following units: web.service" >&2 ;;
+test|switch)
+  sleep $(cat "$self/pause")
+  code=$(cat "$self/code")
+  case $code in 0|4) link "$root/run/current-system" ;; esac ;;
+esac
+case $1 in boot|switch) link "$root/boot/default" ;; esac
+exit $code
+"""
+
+_FLAKE = """{
+@inputs@
+  outputs = inputs: let
+    parts = builtins.filter (part: part ? version) (builtins.attrValues (removeAttrs inputs [ "self" ]));
+    text = field: default: builtins.concatStringsSep "." (map (part: toString (part.${field} or default)) parts);
+    worst = field: toString (builtins.foldl' (a: part: if part ? ${field} then part.${field} else a) 0 parts);
+  in {
+    nixosConfigurations.web.config.system.build.toplevel = derivation {
+      name = "nixos-system-web";
+      system = "@system@";
+      builder = "/bin/sh";
+      PATH = "/usr/bin:/bin";
+      version = text "version" 0;
+      code = worst "code";
+      pause = worst "pause";
+      script = ./switch-to-configuration;
+      args = [ "-ec" ''
+        mkdir -p $out/bin $out/etc
+        cp $script $out/bin/switch-to-configuration
+        chmod +x $out/bin/switch-to-configuration
+        echo "$version" >$out/nixos-version
+        echo "$code" >$out/code
+        echo "$pause" >$out/pause
+        ln -s /vmlinuz $out/kernel
+      '' ];
+    };
+  };
+}
+"""
+
+
+class SwitchedHost:
+    """A NixOS host in `folder/root`, built from the flake in its /etc/nixos; its systems are shell scripts.
+
+    An input that says `code` makes the next system's activation end so, one that says `pause` makes it last seconds.
+    """
+
+    def __init__(self, folder: Path, inputs: int = 2) -> None:
+        self.folder = folder
+        self.root = folder / "root"
+        self.environment = nix_environment(folder) | {
+            "NIX_STATE_DIR": str(self.root / "nix/var/nix"),
+            "NCC_UPDATER_CONFIGURATION": "web",
+        }
+        for part in ("etc", "boot", "run/nixos", "nix/var/nix/profiles", "nix/var/nix/gcroots"):
+            (self.root / part).mkdir(parents=True)
+        (self.root / "etc/NIXOS").touch()
+        self.sources = [Source(folder / f"sources/i{number}") for number in range(inputs)]
+        self.flake = self.root / "etc/nixos"
+        self.flake.mkdir()
+        declared = "\n".join(
+            f'  inputs.i{number}.url = "{source.url}";' for number, source in enumerate(self.sources)
+        )
+        text = _FLAKE.replace("@inputs@", declared).replace("@system@", f"{os.uname().machine}-linux")
+        (self.flake / "flake.nix").write_text(text)
+        (self.flake / "switch-to-configuration").write_text(_SCRIPT.replace("@root@", str(self.root)))
+        git(self.flake, "init", "-q")
+        git(self.flake, "add", ".")
+        self.nix("nix", "flake", "lock", str(self.flake))
+        git(self.flake, "add", ".")
+        git(self.flake, "commit", "-q", "-m", "flake")
+        toplevel = self.nix("nix", "build", "--no-link", "--json", f"{self.flake}#{ATTRIBUTE}")
+        self.install(json.loads(toplevel)[0]["outputs"]["out"])
+
+    def install(self, toplevel: str) -> None:
+        """As an installer does: a generation, booted and running."""
+        self.nix("nix-env", "-p", str(self.root / "nix/var/nix/profiles/system"), "--set", toplevel)
+        for link in ("run/current-system", "run/booted-system", "boot/default"):
+            (self.root / link).unlink(missing_ok=True)
+            (self.root / link).symlink_to(toplevel)
+
+    def nix(self, *argv: str) -> str:
+        """Runs Nix; its output."""
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
+
+    @property
+    def version(self) -> str:
+        """Of the running system: the versions of its inputs."""
+        return (self.root / "run/current-system/nixos-version").read_text().strip()
+
+    @property
+    def boot_version(self) -> str:
+        """Of the system that starts with the host."""
+        return (self.root / "boot/default/nixos-version").read_text().strip()
+
+    @property
+    def lock(self) -> bytes:
+        """The lock file."""
+        return (self.flake / "flake.lock").read_bytes()
+
+    @property
+    def log(self) -> list[str]:
+        """Subjects of the flake's commits, newest first."""
+        return git(self.flake, "log", "--format=%s").splitlines()
+
+    @property
+    def clean(self) -> bool:
+        """Nothing in the flake's folder differs from its last commit."""
+        return not git(self.flake, "status", "--porcelain")
+
+
+ATTRIBUTE = "nixosConfigurations.web.config.system.build.toplevel"

@@ -146,7 +146,9 @@ class NixFlakes:
         def told(progress: Progress) -> None:
             percent = progress.percent if progress.HasField("percent") else None
             lines.append(progress.log_line)
-            report(Step(progress.message, percent, redacted(progress.log_line) or None))
+            # Where our copy lies is nobody's concern.
+            line = "" if "updating lock file" in progress.log_line else progress.log_line
+            report(Step(progress.message, percent, redacted(line) or None))
 
         try:
             self._nix.long("locking", argv, told, cancel, timeout=_FETCHING)
