@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from services.updater.models import Input, InputChange
+from services.updater.targets import GENERATED
 
 
 def changes(before: Sequence[Input], after: Sequence[Input]) -> tuple[InputChange, ...]:
@@ -22,4 +23,4 @@ _NOWHERE = Input("")
 
 
 def _locked(inputs: Sequence[Input]) -> Mapping[str, Input]:
-    return {i.path: i for i in inputs if i.locked and not i.follows}
+    return {i.path: i for i in inputs if i.locked and not i.follows and i.path not in GENERATED}

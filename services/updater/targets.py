@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from common.errors import InvalidRequest, NotFound, Violation, WrongState
 from services.updater.models import Hold, Input
 
+# Written by the control center itself at each build; its lock entry says nothing.
+GENERATED = frozenset({"nixcc-desired"})
+
 
 def targets(
     flake: str, inputs: Sequence[Input], named: Sequence[str], holds: Mapping[str, Hold]
@@ -36,5 +39,9 @@ def targets(
             )
     if named:
         return tuple(sorted(set(named))), ()
-    free = [one.path for one in inputs if "/" not in one.path and one.follows is None]
+    free = [
+        one.path
+        for one in inputs
+        if "/" not in one.path and one.follows is None and one.path not in GENERATED
+    ]
     return tuple(p for p in free if p not in holds), tuple(p for p in free if p in holds)

@@ -129,6 +129,12 @@ class Repository:
         return _git(self.top, "check-ignore", "-q", "--", self.lock, check=False).exit_code == 0
 
 
+def adopt(folder: Path) -> None:
+    """Makes a repository of a copy, with every file in its index and no commit."""
+    _git(folder, "init", "--quiet")
+    _git(folder, "add", "--all", "--force")
+
+
 def _identity() -> dict[str, str]:
     host = socket.gethostname() or "localhost"
     name, mail = "NixOS Control Center", f"nixcc@{host}"

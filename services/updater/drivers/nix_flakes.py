@@ -19,7 +19,7 @@ from common.nix.program import Nix
 from nixcc.resource.v1.resource_pb2 import Progress
 from services.updater.drivers import lock_file
 from services.updater.drivers.base import Candidate, Committed, Report, Step
-from services.updater.drivers.git import Repository
+from services.updater.drivers.git import Repository, adopt
 from services.updater.drivers.lock_inputs import lock_inputs
 from services.updater.models import Input
 from services.updater.references import redacted, text_of
@@ -87,9 +87,11 @@ class NixFlakes:
             copied.unlink(missing_ok=True)
             if old:
                 copied.write_bytes(old)
-        reference = f"path:{urllib.parse.quote(str(folder))}" + (
-            f"?dir={urllib.parse.quote(within)}" if within else ""
-        )
+        reference = f"path:{urllib.parse.quote(str(folder))}"
+        if within:
+            # A `path:` flake can't lie below its source; one in a repository can.
+            adopt(folder)
+            reference = f"git+file://{urllib.parse.quote(str(folder))}?dir={urllib.parse.quote(within)}"
         overrides = self._pinned(old, pins)
         self._lock(reference, updates, overrides, report, cancel)
         return Candidate(old, lock_file.read(folder / within), reference)

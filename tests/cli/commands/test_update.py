@@ -117,7 +117,7 @@ def test_failed_activation_is_rolled_back_and_says_so(world: World) -> None:
 
 
 def test_unhealthy_system_is_rolled_back_by_a_policys_probes(world: World) -> None:
-    version = world.host.root / "run/current-system/nixos-version"
+    version = str(world.host.root / "run/current-system/nixos-version")
     world.daemon.apply(
         {
             "kind": "UpdatePolicy",
@@ -131,13 +131,7 @@ def test_unhealthy_system_is_rolled_back_by_a_policys_probes(world: World) -> No
                     {
                         "name": "old",
                         "timeout": "1s",
-                        "command": {
-                            "argv": [
-                                "/bin/grep",
-                                "^1",
-                                str(world.host.root / "run/current-system/nixos-version"),
-                            ]
-                        },
+                        "command": {"argv": ["/bin/grep", "^1", version]},
                     }
                 ],
             },

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from common.errors import InvalidRequest, NotFound, WrongState
+from services.updater.models import Hold, Input
+from services.updater.targets import targets
+
+INPUTS = [
+    Input("a", url="x"),
+    Input("b", url="y"),
+    Input("c", follows="a"),
+    Input("b/n", locked="z", revision="1"),
+    Input("implicit", locked="flake:implicit", revision="2"),
+    Input("nixcc-desired", url="path:/var/lib/nixcc/system/desired"),
+]
+
+
+def test_all_of_its_own() -> None:
+    assert targets("/f", INPUTS, [], {}) == (("a", "b", "implicit"), ())
+
+
+def test_kept() -> None:
+    assert targets("/f", INPUTS, [], {"a": Hold(hold=True), "x": Hold(pin="1")}) == (
+        ("b", "implicit"),
+        ("a",),
+    )
+
+
+def test_named() -> None:
+    assert targets("/f", INPUTS, ["b/n", "a", "a"], {"b": Hold(hold=True)}) == (("a", "b/n"), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("x", NotFound, "has no input x"),
+        ("c", InvalidRequest, "follows a"),
+        ("b", WrongState, "pinned to 0123456789ab"),
+        ("a", WrongState, "held"),
+    ],
+)
+def test_refused(name: str, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        targets("/f", INPUTS, [name], {"b": Hold(pin="0123456789abcdef"), "a": Hold(hold=True)})
