@@ -11,11 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cli.kinds import Kinds
+from cli.manifest import parse
 from cli.predecessor.report import Import, Outcome
 from cli.predecessor.translation import File, translate
 from cli.predecessor.tree import dotted, leaves
 from cli.presentation import to_yaml
 from common.errors import InvalidRequest
+from nixcc.resource.v1.resource_pb2 import Renderings
+from services.system.generation import desired
 
 INDEX = Path(__file__).parents[4] / "shared/data/nixos-options.json"
 
@@ -366,3 +370,48 @@ def everything() -> list[Import]:
         },
     }
     return [*results, translated(more)]
+
+
+def test_what_is_written_is_a_manifest() -> None:
+    """Each document of a kind that this version has is read as a manifest without a word."""
+    kinds = Kinds.offline()
+    documents = [item for result in everything() for item in result.manifests if kinds.get(item["kind"])]
+    assert {"HostIdentity", "PackageSet"} <= {item["kind"] for item in documents}
+    machine = {
+        "memory": 4096,
+        "cores": 2,
+        "image": {"size": 40},
+        "remote": {"enable": True, "displayPort": 5901},
+    }
+    vm = {"enable": True, "testing": {"fedora": {"vm": machine}}}
+    result = translated(
+        {
+            "modules": {"infrastructure": {"vm": vm}},
+            "core": {"base": {"packages": {"systemPackages": ["a.b"]}}},
+        }
+    )
+    documents += [item for item in result.manifests if item["kind"] in ("VirtualMachine", "Package")]
+    for document in documents:
+        assert parse(to_yaml(document), kinds), document
+
+
+def merged(result: Import) -> Any:
+    """The options of the next generation, once its manifests are applied."""
+    renderings = Renderings()
+    for item in result.manifests:
+        if item["kind"] == "NixosOptions":
+            text = json.dumps(item["spec"]["options"], sort_keys=True)
+            renderings.resources.add(kind=item["kind"], name=item["metadata"]["name"], options_json=text)
+    return json.loads(desired.merge(renderings).text)["options"]
+
+
+def test_what_is_written_makes_one_generation() -> None:
+    # The last one has no users.
+    for result in everything()[:-1]:
+        assert merged(result)["users"]["users"]["u0"]["isNormalUser"] is True
+
+
+@given(configurations())
+def test_no_configuration_makes_options_that_contradict_each_other(value: dict[str, Any]) -> None:
+    result = translated(value)
+    assert merged(result).keys() == {name for item in options(result).values() for name in item}
