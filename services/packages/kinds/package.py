@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from common import spec as specs
 from common.errors import ControlError, InvalidRequest, Unsupported, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, JsonValue, Report
 from nixcc.packages.v1 import package_pb2 as pb
@@ -41,7 +42,7 @@ class PackageKind:
         """See Kind."""
         spec.attribute = plain_attribute(spec.attribute or name)
         wrong = []
-        if not _ATTRIBUTE_START.isdisjoint(spec.attribute[:1]):
+        if any(violation.field == "attribute" for violation in specs.violations(spec)):
             wrong.append(Violation("attribute", f"must be set, since {name!r} is no attribute path"))
         if spec.HasField("version"):
             try:
@@ -136,9 +137,6 @@ class PackageKind:
         )
         self._installation.record.put(name, kept)
         return Applied("becomes part of the next generation", changed=known != kept, pending=("driver",))
-
-
-_ATTRIBUTE_START = frozenset("'+-.@:")
 
 
 def wish_of(spec: pb.Package) -> Wish:

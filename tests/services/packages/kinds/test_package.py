@@ -260,6 +260,12 @@ def test_validation(memory: Any, spec: pb.Package, fields: list[str] | None) -> 
     assert violations(memory.kind, "hello", spec) == expected
 
 
+@pytest.mark.parametrize("name", ["a@b", "1st", "web:2"])
+def test_a_name_that_is_no_attribute_path(memory: Any, name: str) -> None:
+    assert violations(memory.kind, name, pb.Package()) == ["attribute"]
+    assert violations(memory.kind, name, pb.Package(attribute="hello")) == []
+
+
 def test_long_attribute_paths_become_plain(memory: Any) -> None:
     spec = pb.Package(attribute="legacyPackages.x86_64-linux.hello")
     assert violations(memory.kind, "x", spec) == []

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fnixcc/packages/v1/package.proto\x12\x11nixcc.packages.v1\x1a\x1fnixcc/resource/v1/options.proto\"\x8b\x05\n\x07Package\x12_\n\tattribute\x18\x01 \x01(\tBG\xd2\xc1\x18\x43\x62>[A-Za-z0-9_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\xff\x01H\x00\x88\x01\x01\x12\x31\n\x05\x66lake\x18\x02 \x01(\tB\x1d\xd2\xc1\x18\x19\x62\x14[^#\\s\"\'^-][^#\\s\"\'^]*h\x80\x08H\x01\x88\x01\x01\x12\xa8\x01\n\x07version\x18\x03 \x01(\tB\x91\x01\xd2\xc1\x18\x8c\x01\x62\x86\x01\\s*(>=|<=|!=|==|=|>|<)?\\s*[A-Za-z0-9][A-Za-z0-9._+-]*([.][*])?(\\s*,\\s*(>=|<=|!=|==|=|>|<)?\\s*[A-Za-z0-9][A-Za-z0-9._+-]*([.][*])?)*\\s*h\xff\x01H\x02\x88\x01\x01\x12\x32\n\x07outputs\x18\x04 \x03(\tB!\xd2\xc1\x18\x1d\x30\x02\x62\x17[A-Za-z_][A-Za-z0-9_-]*h \x12 \n\x08priority\x18\x05 \x01(\x05\x42\t\xd2\xc1\x18\x05P\x00X\x90NH\x03\x88\x01\x01\x12\x1d\n\x03pin\x18\x06 \x01(\x08\x42\x0b\xd2\xc1\x18\x07\x12\x05\x66\x61lseH\x04\x88\x01\x01\x12U\n\x06\x64river\x18\x07 \x01(\x0e\x32 .nixcc.packages.v1.PackageDriverB\x1e\xd2\xc1\x18\x1a\x12\x18\"PACKAGE_DRIVER_PROFILE\"H\x05\x88\x01\x01:1\xca\xc1\x18-\x10\x03\x1a\x08packages\"\x03pkg*\tattribute*\x06\x64river*\x07versionB\x0c\n\n_attributeB\x08\n\x06_flakeB\n\n\x08_versionB\x0b\n\t_priorityB\x06\n\x04_pinB\t\n\x07_driver*f\n\rPackageDriver\x12\x1e\n\x1aPACKAGE_DRIVER_UNSPECIFIED\x10\x00\x12\x1a\n\x16PACKAGE_DRIVER_PROFILE\x10\x01\x12\x19\n\x15PACKAGE_DRIVER_SYSTEM\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fnixcc/packages/v1/package.proto\x12\x11nixcc.packages.v1\x1a\x1fnixcc/resource/v1/options.proto\"\x88\x05\n\x07Package\x12\\\n\tattribute\x18\x01 \x01(\tBD\xd2\xc1\x18@b;[A-Za-z_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\xff\x01H\x00\x88\x01\x01\x12\x31\n\x05\x66lake\x18\x02 \x01(\tB\x1d\xd2\xc1\x18\x19\x62\x14[^#\\s\"\'^-][^#\\s\"\'^]*h\x80\x08H\x01\x88\x01\x01\x12\xa8\x01\n\x07version\x18\x03 \x01(\tB\x91\x01\xd2\xc1\x18\x8c\x01\x62\x86\x01\\s*(>=|<=|!=|==|=|>|<)?\\s*[A-Za-z0-9][A-Za-z0-9._+-]*([.][*])?(\\s*,\\s*(>=|<=|!=|==|=|>|<)?\\s*[A-Za-z0-9][A-Za-z0-9._+-]*([.][*])?)*\\s*h\xff\x01H\x02\x88\x01\x01\x12\x32\n\x07outputs\x18\x04 \x03(\tB!\xd2\xc1\x18\x1d\x30\x02\x62\x17[A-Za-z_][A-Za-z0-9_-]*h \x12 \n\x08priority\x18\x05 \x01(\x05\x42\t\xd2\xc1\x18\x05P\x00X\x90NH\x03\x88\x01\x01\x12\x1d\n\x03pin\x18\x06 \x01(\x08\x42\x0b\xd2\xc1\x18\x07\x12\x05\x66\x61lseH\x04\x88\x01\x01\x12U\n\x06\x64river\x18\x07 \x01(\x0e\x32 .nixcc.packages.v1.PackageDriverB\x1e\xd2\xc1\x18\x1a\x12\x18\"PACKAGE_DRIVER_PROFILE\"H\x05\x88\x01\x01:1\xca\xc1\x18-\x10\x03\x1a\x08packages\"\x03pkg*\tattribute*\x06\x64river*\x07versionB\x0c\n\n_attributeB\x08\n\x06_flakeB\n\n\x08_versionB\x0b\n\t_priorityB\x06\n\x04_pinB\t\n\x07_driver*f\n\rPackageDriver\x12\x1e\n\x1aPACKAGE_DRIVER_UNSPECIFIED\x10\x00\x12\x1a\n\x16PACKAGE_DRIVER_PROFILE\x10\x01\x12\x19\n\x15PACKAGE_DRIVER_SYSTEM\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nixcc.packages.v1.package_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PACKAGE'].fields_by_name['attribute']._loaded_options = None
-  _globals['_PACKAGE'].fields_by_name['attribute']._serialized_options = b'\322\301\030Cb>[A-Za-z0-9_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\377\001'
+  _globals['_PACKAGE'].fields_by_name['attribute']._serialized_options = b'\322\301\030@b;[A-Za-z_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\377\001'
   _globals['_PACKAGE'].fields_by_name['flake']._loaded_options = None
   _globals['_PACKAGE'].fields_by_name['flake']._serialized_options = b'\322\301\030\031b\024[^#\\s\"\'^-][^#\\s\"\'^]*h\200\010'
   _globals['_PACKAGE'].fields_by_name['version']._loaded_options = None
@@ -48,8 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PACKAGE'].fields_by_name['driver']._serialized_options = b'\322\301\030\032\022\030\"PACKAGE_DRIVER_PROFILE\"'
   _globals['_PACKAGE']._loaded_options = None
   _globals['_PACKAGE']._serialized_options = b'\312\301\030-\020\003\032\010packages\"\003pkg*\tattribute*\006driver*\007version'
-  _globals['_PACKAGEDRIVER']._serialized_start=741
-  _globals['_PACKAGEDRIVER']._serialized_end=843
+  _globals['_PACKAGEDRIVER']._serialized_start=738
+  _globals['_PACKAGEDRIVER']._serialized_end=840
   _globals['_PACKAGE']._serialized_start=88
-  _globals['_PACKAGE']._serialized_end=739
+  _globals['_PACKAGE']._serialized_end=736
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#nixcc/packages/v1/package_set.proto\x12\x11nixcc.packages.v1\x1a\x1fnixcc/resource/v1/options.proto\"\xbb\x02\n\nPackageSet\x12#\n\x0b\x64\x65scription\x18\x01 \x01(\tB\t\xd2\xc1\x18\x05(\x01h\x80\x04H\x00\x88\x01\x01\x12[\n\x08packages\x18\x02 \x03(\tBI\xd2\xc1\x18\x45\x30\x02\x62>[A-Za-z0-9_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\x80 \x12)\n\x08requires\x18\x03 \x03(\tB\x17\xd2\xc1\x18\x13(\x01\x30\x02J\nPackageSeth\x80\x02\x12<\n\tconflicts\x18\x04 \x03(\tB)\xd2\xc1\x18%(\x01\x30\x02\x62\x1c[A-Za-z0-9][A-Za-z0-9._@:-]*h\x80\x02:2\xca\xc1\x18.\x10\x02\x1a\x0bpackagesets\"\x06pkgset*\x0b\x64\x65scription*\x08packagesB\x0e\n\x0c_descriptionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#nixcc/packages/v1/package_set.proto\x12\x11nixcc.packages.v1\x1a\x1fnixcc/resource/v1/options.proto\"\xb8\x02\n\nPackageSet\x12#\n\x0b\x64\x65scription\x18\x01 \x01(\tB\t\xd2\xc1\x18\x05(\x01h\x80\x04H\x00\x88\x01\x01\x12X\n\x08packages\x18\x02 \x03(\tBF\xd2\xc1\x18\x42\x30\x02\x62;[A-Za-z_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\x80 \x12)\n\x08requires\x18\x03 \x03(\tB\x17\xd2\xc1\x18\x13(\x01\x30\x02J\nPackageSeth\x80\x02\x12<\n\tconflicts\x18\x04 \x03(\tB)\xd2\xc1\x18%(\x01\x30\x02\x62\x1c[A-Za-z0-9][A-Za-z0-9._@:-]*h\x80\x02:2\xca\xc1\x18.\x10\x02\x1a\x0bpackagesets\"\x06pkgset*\x0b\x64\x65scription*\x08packagesB\x0e\n\x0c_descriptionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PACKAGESET'].fields_by_name['description']._loaded_options = None
   _globals['_PACKAGESET'].fields_by_name['description']._serialized_options = b'\322\301\030\005(\001h\200\004'
   _globals['_PACKAGESET'].fields_by_name['packages']._loaded_options = None
-  _globals['_PACKAGESET'].fields_by_name['packages']._serialized_options = b'\322\301\030E0\002b>[A-Za-z0-9_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\200 '
+  _globals['_PACKAGESET'].fields_by_name['packages']._serialized_options = b'\322\301\030B0\002b;[A-Za-z_][A-Za-z0-9_\'+-]*([.][A-Za-z0-9_][A-Za-z0-9_\'+-]*)*h\200 '
   _globals['_PACKAGESET'].fields_by_name['requires']._loaded_options = None
   _globals['_PACKAGESET'].fields_by_name['requires']._serialized_options = b'\322\301\030\023(\0010\002J\nPackageSeth\200\002'
   _globals['_PACKAGESET'].fields_by_name['conflicts']._loaded_options = None
@@ -43,5 +43,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PACKAGESET']._loaded_options = None
   _globals['_PACKAGESET']._serialized_options = b'\312\301\030.\020\002\032\013packagesets\"\006pkgset*\013description*\010packages'
   _globals['_PACKAGESET']._serialized_start=92
-  _globals['_PACKAGESET']._serialized_end=407
+  _globals['_PACKAGESET']._serialized_end=404
 # @@protoc_insertion_point(module_scope)
