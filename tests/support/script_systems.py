@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,29 @@ exit $code
 """
 
 
+_FLAKE = """{{
+  inputs.nixcc-desired.url = "path:{desired}";
+  outputs = {{ self, nixcc-desired }}: {{
+    nixosConfigurations.{name}.config.system.build.toplevel = derivation {{
+      name = "nixos-system-{name}";
+      system = "{system}";
+      builder = "/bin/sh";
+      args = [ "-c" ''
+        export PATH=/usr/bin:/bin
+        content=$(cat ${{./content}})
+        if [ "$content" = fails ]; then echo "the builder does not like it" >&2; exit 1; fi
+        mkdir -p $out/bin $out/etc/nixcc
+        cp ${{nixcc-desired}}/desired.json $out/etc/nixcc/desired.json
+        cp ${{./switch}} $out/bin/switch-to-configuration
+        chmod +x $out/bin/switch-to-configuration
+        echo "26.05.$content" >$out/nixos-version
+      '' ];
+    }};
+  }};
+}}
+"""
+
+
 class ScriptHost:
     """`root` is the host; `environment` makes Nix use a store below it (applied to this process by `monkeypatch`)."""
 
@@ -47,7 +71,7 @@ class ScriptHost:
         self.environment = {
             "NIX_STORE_DIR": str(folder / "store"),
             "NIX_STATE_DIR": str(self.root / "nix/var/nix"),
-            "NIX_LOG_DIR": str(folder / "log"),
+            "NIX_LOG_DIR": str(folder / "nix-log"),
             "NIX_CONF_DIR": str(folder / "conf"),
             "NIX_REMOTE": "",
             "NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters =\n"
@@ -78,6 +102,20 @@ class ScriptHost:
         for file, text in files.items():
             (toplevel / file.replace("__", "-")).write_text(text)
         return self.nix("nix-store", "--add", str(toplevel)).strip()
+
+    def flake(self, *, content: str = "one", code: int = 0, name: str = "web") -> Path:
+        """A flake whose configuration is such a system, made from `content` and from the input nixcc-desired."""
+        folder = self.folder / "flake"
+        folder.mkdir(exist_ok=True)
+        (folder / "flake.nix").write_text(
+            _FLAKE.format(
+                desired=self.folder / "state/system/desired", system=f"{platform.machine()}-linux", name=name
+            )
+        )
+        (folder / "content").write_text(content)
+        script = _SCRIPT.format(root=self.root, sleep=0, code=code, boot=0)
+        (folder / "switch").write_text(script)
+        return folder
 
     def install(self, toplevel: str) -> str:
         """As an installer does: a generation, booted and running."""

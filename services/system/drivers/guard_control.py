@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common import process
-from common.errors import HostUnavailable, WrongState
+from common.errors import Conflict, HostUnavailable, WrongState
 from services.system.drivers import guard_journal as journal
 from services.system.generation.models import Confirm, Mode, State, Window, Wish, probe_of
 
@@ -38,7 +38,7 @@ class Windows:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Held from the first check to `open`. Raises WrongState where another switch is under way."""
+        """Held from the first check to `open`. Raises Conflict where another switch is under way."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.folder / "prepare.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -193,6 +193,6 @@ def guard_argv(folder: Path, window: str, environment: Mapping[str, str], *, sys
     ]
 
 
-def busy(why: str) -> WrongState:
-    """Two switches at once."""
-    return WrongState(f"nothing was switched: {why}", next_step="wait for its end: ncc generation window")
+def busy(why: str) -> Conflict:
+    """Two switches at once: worth trying again."""
+    return Conflict(f"nothing was switched: {why}", next_step="wait for its end: ncc generation window")

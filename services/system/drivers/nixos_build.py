@@ -10,6 +10,8 @@ from pathlib import Path
 
 from common.errors import InvalidRequest
 from common.nix.program import Nix, Report
+from nixcc.resource.v1.resource_pb2 import Renderings
+from services.system.generation import desired
 from services.system.generation.models import Built, Wish
 
 # The flake input that desired.json comes in by; a flake without it is built as it is.
@@ -48,6 +50,7 @@ class NixosBuilder:
 
     def source(self, flake: str) -> str:
         """The flake's source in the store, which its content names; equal sources build equal systems."""
+        self._prepare()
         return str(self._nix.json(["flake", "metadata", "--json", "--no-write-lock-file", flake])["path"])
 
     def host_name(self) -> str:
@@ -58,9 +61,12 @@ class NixosBuilder:
             return socket.gethostname()
 
     def _override(self) -> tuple[str, ...]:
-        if not (self._desired / "flake.nix").exists():
-            return ()
         return ("--override-input", INPUT, f"path:{self._desired}")
+
+    def _prepare(self) -> None:
+        """A flake may name the input that we fill before anything was ever declared."""
+        if not (self._desired / "flake.nix").exists():
+            desired.write(self._desired, desired.merge(Renderings()))
 
 
 def local(flake: str) -> bool:

@@ -124,8 +124,8 @@ class GenerationService:
     def switch(self, wish: Wish, report: Report, cancel: threading.Event) -> Window:
         """Builds and switches in two phases; gives the confirmed window.
 
-        Raises RolledBack where it ended with the old system, WrongState where nothing could be begun, Cancelled where
-        the caller left (an open window goes on without it).
+        Raises RolledBack where it ended with the old system, Conflict or WrongState where nothing was begun, Cancelled
+        where the caller left (an open window goes on without it).
         """
         with self.windows.preparing():
             """Refused before anything is built."""
