@@ -121,6 +121,9 @@ class HostSystem(Protocol):
     def generation(self) -> int:
         """Number of the generation that is the default; 0: there is none."""
 
+    def toplevel(self, generation: int) -> str:
+        """Store path of a generation. NotFound."""
+
     def mark(self) -> str:
         """Names the last switch that there was, ours or not."""
 

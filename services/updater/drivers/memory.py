@@ -226,6 +226,12 @@ class MemorySystem:
         self._answer("generation")
         return self.current
 
+    def toplevel(self, generation: int) -> str:
+        self._answer("toplevel")
+        if generation not in self.generations:
+            raise NotFound(f"there is no generation {generation}")
+        return self.generations[generation]
+
     def mark(self) -> str:
         self._answer("mark")
         return str(len(self.switches))
@@ -254,9 +260,9 @@ class MemorySystem:
 
     def roll_back(self, generation: int, report: Report, cancel: threading.Event) -> int:
         self._answer("roll_back")
-        if generation not in self.generations:
-            raise NotFound(f"there is no generation {generation}")
+        self.switches.append((self.toplevel(generation), Switched(Outcome.CONFIRMED, generation)))
         self.current = generation
+        self._answer("rolled_back")
         return generation
 
     def _answer(self, step: str) -> None:

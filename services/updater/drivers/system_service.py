@@ -11,7 +11,15 @@ from typing import Any
 import grpc
 from google.protobuf import json_format
 
-from common.errors import ControlError, HostUnavailable, RolledBack, Unsupported, WrongState, from_rpc_error
+from common.errors import (
+    ControlError,
+    HostUnavailable,
+    NotFound,
+    RolledBack,
+    Unsupported,
+    WrongState,
+    from_rpc_error,
+)
 from common.rpc import CHANNEL_OPTIONS, METADATA, target
 from nixcc.system.v1 import generation_pb2 as pb
 from nixcc.system.v1 import generation_pb2_grpc
@@ -79,6 +87,16 @@ class SystemService:
     def generation(self) -> int:
         response = self._unary(self._stub().ListGenerations, pb.ListGenerationsRequest())
         return next((row.number for row in response.generations if row.current), 0)
+
+    def toplevel(self, generation: int) -> str:
+        response = self._unary(self._stub().ListGenerations, pb.ListGenerationsRequest())
+        for row in response.generations:
+            if row.number == generation:
+                return str(row.toplevel)
+        raise NotFound(
+            f"generation {generation} is gone",
+            next_step="ncc generation list; --lock-only takes the lock file back",
+        )
 
     def mark(self) -> str:
         return str(self._window().id)

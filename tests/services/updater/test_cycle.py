@@ -383,6 +383,30 @@ def test_an_older_update_is_not_taken_back_over_a_newer(host: Host) -> None:
     assert host.driver.system.current == 3
 
 
+@pytest.mark.parametrize(
+    ("step", "result"), [("roll_back", Result.ABORTED), ("rolled_back", Result.SUCCEEDED)]
+)
+def test_killed_while_taking_back(host: Host, step: str, result: Result) -> None:
+    done = host.cycle.run(host.order(), host.report, host.cancel)
+
+    def die(at: str) -> None:
+        if at == step:
+            raise Killed
+
+    host.driver.system.on = die
+    host.cycle._failed = lambda update, error: None  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        host.cycle.take_back(done.id, "", False, host.report, host.cancel)
+    host.driver.system.on = lambda step: None
+    host.restart()
+    assert host.cycle.recover()
+    assert host.history.all()[0].result is result
+    back = result is Result.SUCCEEDED
+    assert (host.driver.system.current, host.locked("a")) == ((1, revision(1)) if back else (2, revision(2)))
+    assert host.history.get(done.id).result is (Result.TAKEN_BACK if back else Result.SUCCEEDED)
+    assert host.flake.lock == host.flake.committed
+
+
 def test_generation_that_is_gone(host: Host) -> None:
     done = host.cycle.run(host.order(), host.report, host.cancel)
     del host.driver.system.generations[1]
