@@ -106,8 +106,8 @@ def _manifest(resource: Any, kinds: Kinds, taken: set[tuple[str, str]]) -> dict[
         print(f"{kind} {printable(key)} was left out: {text}", file=sys.stderr)
         return None
     for field in SpecType.of(info.message.DESCRIPTOR).by_name.values():
-        # What the loop fills in itself is nobody's to declare.
-        if field.rules.renderings:
+        # What the loop fills in itself is nobody's to declare, and what is told for information only says nothing.
+        if field.rules.renderings or field.rules.ignore:
             spec.pop(field.name, None)
     for field_name, value in _NOT_KEPT.get(kind, {}).items():
         if spec.get(field_name) == value:

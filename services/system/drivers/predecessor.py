@@ -22,6 +22,8 @@ from services.system.drivers.predecessor_files import Found, compose_text, find
 SECONDS = 60.0
 _HEAP = 1 << 30
 _LARGEST = 32 * 1024 * 1024
+# Characters of an error's own words that are told.
+_LONGEST = 500
 
 # Values with their types and places: JSON alone would turn paths and some sets into strings, and refuse functions.
 _READER = """
@@ -217,4 +219,4 @@ def _told(message: str, place: str) -> InvalidRequest | HostUnavailable:
         )
     elif "search path" in message:
         step = "nixpkgs is not at hand: a configuration of the predecessor is plain data"
-    return InvalidRequest(f"{place}: {message}", next_step=step)
+    return InvalidRequest(f"{place}: {message[:_LONGEST]}", next_step=step)

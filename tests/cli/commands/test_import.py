@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import pytest
 import yaml
 
 import daemons
+from package_flake import PackageFlake, store_environment
 from services.system.drivers.linux_files import LinuxFileDriver
 from services.system.drivers.linux_systemd import LinuxSystemdDriver
 from services.system.models import UnitWish
+from updater_flakes import Source, write_flake
 
 SAMPLES = Path(__file__).parents[2] / "support/predecessor"
 FAKE = Path(__file__).parents[2] / "services/system/drivers/fake_systemd.py"
@@ -35,7 +38,7 @@ SECRETS = (
 
 
 @pytest.fixture
-def nixos(ncc: Any, require: Any) -> Any:
+def nixos(ncc: Any, require: Any) -> Iterator[Any]:
     """Puts a sample at /NAME/nixos below the daemon's root; gives that path."""
     require(binary="nix")
 
@@ -43,28 +46,26 @@ def nixos(ncc: Any, require: Any) -> Any:
         shutil.copytree(SAMPLES / sample, ncc.folder / "nixos")
         return f"/{ncc.name}/nixos"
 
-    return put
+    yield put
+    shutil.rmtree(ncc.folder)
 
 
 @pytest.mark.host
 @pytest.mark.parametrize("sample", ["v0", "v1", "v2"])
 def test_the_predecessor_as_manifests(ncc: Any, nixos: Any, sample: str) -> None:
     path = nixos(sample)
-    try:
-        done = ncc.run("import", "nixoscontrolcenter", path)
-        assert done.returncode == 0, done.stderr
-        documents = list(yaml.safe_load_all(done.stdout))
-        assert {"NixosOptions", "HostIdentity"} <= {one["kind"] for one in documents}
-        assert f"version {sample[1]}: " in done.stderr
-        report = ncc.json("import", "nixoscontrolcenter", path, "--report")
-        assert report["version"] == sample[1]
-        assert sum(report["counts"].values()) == len(report["keys"]) > 20
-        assert report["counts"]["taken"] > report["counts"]["not supported"]
-        table = ncc.out("import", "nixoscontrolcenter", path, "--report")
-        assert all(row["key"] in table for row in report["keys"])
-        assert not [secret for secret in SECRETS if secret in done.stdout + json.dumps(report) + table]
-    finally:
-        shutil.rmtree(ncc.folder)
+    done = ncc.run("import", "nixoscontrolcenter", path)
+    assert done.returncode == 0, done.stderr
+    documents = list(yaml.safe_load_all(done.stdout))
+    assert {"NixosOptions", "HostIdentity"} <= {one["kind"] for one in documents}
+    assert f"version {sample[1]}: " in done.stderr
+    report = ncc.json("import", "nixoscontrolcenter", path, "--report")
+    assert report["version"] == sample[1]
+    assert sum(report["counts"].values()) == len(report["keys"]) > 20
+    assert report["counts"]["taken"] > report["counts"]["not supported"]
+    table = ncc.out("import", "nixoscontrolcenter", path, "--report")
+    assert all(row["key"] in table for row in report["keys"])
+    assert not [secret for secret in SECRETS if secret in done.stdout + json.dumps(report) + table]
 
 
 @pytest.mark.host
@@ -82,16 +83,15 @@ def test_the_predecessor_into_a_folder(ncc: Any, nixos: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.host
-def test_the_identity_can_be_applied(ncc: Any, nixos: Any, tmp_path: Path) -> None:
-    """What is written is taken by the daemon: the part whose kinds are surely there."""
-    path = nixos("v0")
-    text = ncc.out("import", "nixoscontrolcenter", path)
-    known = {row.partition("/")[0] for row in ("HostIdentity/host",)}
-    chosen = [one for one in yaml.safe_load_all(text) if one["kind"] in known]
-    assert chosen
-    file = tmp_path / "chosen.json"
-    file.write_text("\n---\n".join(json.dumps(one) for one in chosen))
-    done = ncc.run("apply", "--dry-run", "-f", str(file))
+@pytest.mark.parametrize("sample", ["v0", "v1", "v2"])
+def test_the_daemon_takes_what_is_written(ncc: Any, nixos: Any, sample: str, tmp_path: Path) -> None:
+    """All of it, as far as the services that run here have its kinds."""
+    documents = list(yaml.safe_load_all(ncc.out("import", "nixoscontrolcenter", nixos(sample))))
+    known = {kind for kind in {one["kind"] for one in documents} if ncc.run("get", kind).returncode == 0}
+    assert {"HostIdentity", "PackageSet"} <= known
+    manifest = tmp_path / "known.yaml"
+    manifest.write_text("\n---\n".join(json.dumps(one) for one in documents if one["kind"] in known))
+    done = ncc.run("apply", "--dry-run", "-f", str(manifest))
     assert done.returncode == 0, done.stderr
 
 
@@ -222,6 +222,46 @@ def systemd(folder: Path) -> Iterator[str]:
                 driver.close()
                 fake.kill()
                 bus.kill()
+
+
+@pytest.mark.host
+def test_adopting_packages_and_flake_inputs_changes_nothing(require: Any, tmp_path: Path) -> None:
+    """What is in the profile and in /etc/nixos/flake.lock, when the store knows of none of it."""
+    require(binary="nix")
+    require(binary="git")
+    (tmp_path / "packages").mkdir()
+    packages = PackageFlake(tmp_path / "packages")
+    packages.publish()
+    source = Source(tmp_path / "source")
+    configuration = tmp_path / "root/etc/nixos"
+    write_flake(configuration, {"one": source.url, "two": "follows:one"})
+    environment = {
+        **store_environment(tmp_path),
+        "NCC_PACKAGES_FLAKE": packages.url,
+        "NCC_UPDATER_FLAKE": str(configuration),
+    }
+    subprocess.run(
+        ["nix", "flake", "lock", str(configuration)],
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+    )
+    services = ("system", "packages", "updater")
+    with daemons.daemon(tmp_path, env=environment, services=services) as started:
+        hello = {"kind": "Package", "metadata": {"name": "hello"}, "spec": {"attribute": "hello"}}
+        older = {**hello, "metadata": {"name": "greetings"}, "spec": {"attribute": "libgreet", "pin": True}}
+        started.apply(hello, older)
+        assert started.stop() == 0
+    for path in tmp_path.glob("state/state.db*"):
+        path.unlink()
+    lock = (configuration / "flake.lock").read_text()
+    profile = os.path.realpath(tmp_path / "root/nix/var/nix/profiles/nixcc/profile")
+    with daemons.daemon(tmp_path, env=environment, services=services) as again:
+        found = adopted(again)
+        assert found["Package"] == {"hello", "greetings"}
+        assert len(found["FlakeInput"]) == 2
+    assert (configuration / "flake.lock").read_text() == lock
+    assert os.path.realpath(tmp_path / "root/nix/var/nix/profiles/nixcc/profile") == profile
 
 
 @pytest.mark.host
