@@ -16,7 +16,7 @@ def as_value(verb: str, answer: Any) -> Any:
     from cli.presentation import spec_to_dict
 
     value = spec_to_dict(answer)
-    field = _LISTS.get(verb)
+    field = LISTS.get(verb)
     if field is not None:
         value["items"] = value.pop(field, [])
     return value
@@ -24,7 +24,7 @@ def as_value(verb: str, answer: Any) -> Any:
 
 def names(verb: str, answer: Any) -> None:
     """For pipes: one word a line."""
-    field = _LISTS.get(verb, "")
+    field = LISTS.get(verb, "")
     for row in getattr(answer, field, ()):
         print(printable(_name(row)))
 
@@ -243,7 +243,8 @@ def _indexes(answer: Any) -> None:
     print_table(["FLAKE", "REVISION", "PACKAGES", "SIZE", "MADE"], rows)
 
 
-_LISTS = {
+# Verbs that list things, and the field that holds them.
+LISTS = {
     "search": "packages",
     "versions": "versions",
     "installed": "packages",

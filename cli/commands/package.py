@@ -93,6 +93,10 @@ def run(args: argparse.Namespace) -> int:
     if not least <= len(args.words) <= most:
         need = f"needs {what}" if len(args.words) < least else f"takes {what or 'nothing'}, no more"
         raise InvalidRequest(f"ncc package {args.verb} {need}", next_step="ncc package --help")
+    if args.output == "name" and args.verb not in package_views.LISTS:
+        raise InvalidRequest(
+            f"ncc package {args.verb} lists nothing that has names", next_step="choose -o table, json or yaml"
+        )
     client = connect(args)
     stub = packages_service_pb2_grpc.PackagesServiceStub(client.channel)
     if args.verb in _LONG:

@@ -33,7 +33,13 @@ def assemble(context: Context) -> Service:
     generation = ActiveGeneration(context.root)
     profile, store, caches, catalog = _drivers(context, flake, generation)
     indexes = PackageIndexes(state / "index", catalog)
-    installation = Installation(profile, Record(state / "profile.json"), indexes.versions, flake)
+    installation = Installation(
+        profile,
+        Record(state / "profile.json"),
+        indexes.versions,
+        flake,
+        lambda: generation.options("Package").keys(),
+    )
     kinds = (
         PackageKind(installation, generation),
         PackageSetKind(generation, StateSets(context.peer("nixcc"))),

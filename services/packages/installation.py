@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from common.errors import AlreadyExists, NotFound, WrongState
@@ -46,7 +46,16 @@ class Installed:
 class Installation:
     """The profile and the record of whose its elements are."""
 
-    def __init__(self, driver: ProfileDriver, record: Record, versions: Versions, flake: str) -> None:
+    def __init__(
+        self,
+        driver: ProfileDriver,
+        record: Record,
+        versions: Versions,
+        flake: str,
+        in_generation: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`in_generation` tells the names of packages that the active generation contains."""
+        self._in_generation = in_generation
         self.driver = driver
         self.record = record
         self._versions = versions
@@ -75,7 +84,9 @@ class Installation:
                 return "recorded" if entry is not None else "taken over from the profile"
             choice = self._choice(wish, entry)
             old = mine.elements if mine is not None else ()
-            found = self.driver.edit(Edit(old, (choice,)), tell, cancel, self._check(wish, old))
+            found = self.driver.edit(
+                Edit((*old, *self._left_over(installed)), (choice,)), tell, cancel, self._check(wish, old)
+            )
             fresh = _fresh(found, wish, choice)
             if not fresh:
                 raise WrongState(f"{wish.attribute} is not in the profile after it was installed")
@@ -100,7 +111,7 @@ class Installation:
             installed = self.installed()
             chosen = self._upgradable(names, installed)
             before = {name: one for name, one in installed.items() if name in chosen}
-            remove: list[Element] = []
+            remove = list(self._left_over(installed))
             add: list[Installable] = []
             for name in chosen:
                 one = installed[name]
@@ -125,6 +136,19 @@ class Installation:
                         deltas.append(Delta(name, old.version or "?", fresh[0].version or "?"))
             return deltas
 
+    def sweep(self, tell: Tell, cancel: threading.Event) -> None:
+        """Takes out of the profile what the active generation has by now."""
+        with self._change:
+            left = self._left_over(self.installed())
+            if left:
+                self.driver.edit(Edit(left), tell, cancel, lambda elements: None)
+
+    def _left_over(self, installed: Mapping[str, Installed]) -> tuple[Element, ...]:
+        """What the profile held until the generation contained it."""
+        waiting = [one for one in installed.values() if one.declared and one.entry.wish.system]
+        contained = self._in_generation() if waiting else ()
+        return tuple(element for one in waiting if one.name in contained for element in one.elements)
+
     def _upgradable(self, names: Sequence[str], installed: Mapping[str, Installed]) -> list[str]:
         for name in names:
             if name not in installed:
@@ -136,7 +160,9 @@ class Installation:
         return [
             name
             for name, one in installed.items()
-            if (name in names if names else True) and not one.entry.wish.pin and one.element.attr_path
+            if (name in names if names else True)
+            and not (one.entry.wish.pin or one.entry.wish.system)
+            and one.element.attr_path
         ]
 
     def _mine(self, name: str, wish: Wish, installed: Mapping[str, Installed]) -> Installed | None:
@@ -186,7 +212,7 @@ class Installation:
             return now
         known = self._versions(now.flake, wish.attribute)
         for seen in known:
-            if constraint.allows(seen.version):
+            if seen.locked_url and constraint.allows(seen.version):
                 return replace(now, flake=seen.locked_url)
         others = ", ".join(dict.fromkeys([current or "none", *(seen.version for seen in known)]))
         raise WrongState(

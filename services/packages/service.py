@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import InvalidRequest, NotFound, Violation, WrongState
@@ -204,6 +204,7 @@ class PackagesService:
             dead = dict(self._store.dead())
             dead.update(self._only_kept_by(old, roots))
             return Collected(tuple(roots), dead, numbers)
+        self._installation.sweep(tell, cancel)
         self._profile.delete_generations(numbers)
         return Collected(tuple(roots), self._store.collect(max_bytes, tell, cancel), numbers)
 
@@ -258,21 +259,47 @@ class PackagesService:
 
 
 def closure_sizes(objects: Mapping[str, StoreObject]) -> dict[str, int]:
-    """Bytes of each path with all that it needs."""
-    sizes: dict[str, int] = {}
+    """Bytes of each path with all that it needs; a whole system's thousands of paths in a fraction of a second."""
+    ordered = list(_needs_first(objects))
+    # What each needs as a set of bits, and for each byte of bits the sizes that its values stand for.
+    masks: dict[str, int] = {}
+    for at, path in enumerate(ordered):
+        mask = 1 << at
+        for other in objects[path].references:
+            mask |= masks.get(other, 0)
+        masks[path] = mask
+    tables = []
+    for start in range(0, len(ordered), 8):
+        table = [0]
+        for path in ordered[start : start + 8]:
+            table += [size + objects[path].size for size in table]
+        tables.append(table)
+    return {
+        path: sum(
+            table[bits] for table, bits in zip(tables, mask.to_bytes(len(tables), "little"), strict=True)
+        )
+        for path, mask in masks.items()
+    }
+
+
+def _needs_first(objects: Mapping[str, StoreObject]) -> Iterator[str]:
+    """All paths, each after those that it needs."""
+    state: dict[str, bool] = {}  # False: begun; True: told
     for start in objects:
-        seen = {start}
         todo = [start]
-        total = 0
         while todo:
-            row = objects[todo.pop()]
-            total += row.size
-            for path in row.references:
-                if path not in seen and path in objects:
-                    seen.add(path)
-                    todo.append(path)
-        sizes[start] = total
-    return sizes
+            path = todo[-1]
+            if state.get(path):
+                todo.pop()
+                continue
+            fresh = [other for other in objects[path].references if other in objects and other not in state]
+            state.setdefault(path, False)
+            if fresh:
+                todo += fresh
+            else:
+                todo.pop()
+                state[path] = True
+                yield path
 
 
 def shortest_ways(

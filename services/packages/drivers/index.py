@@ -37,6 +37,7 @@ _WORDS = (
 )
 _USABLE = " AND p.flags = 0"
 _MADE_FOR = " AND (f.names = '' OR instr(' ' || f.names || ' ', ' ' || ? || ' '))"
+_LISTING = "?listing="
 # More words than this narrow nothing down.
 _MOST_WORDS = 16
 
@@ -161,7 +162,7 @@ class PackageIndexes:
         try:
             return self._read(
                 self._path(flake),
-                lambda database: [SeenVersion(*row) for row in database.execute(query, (attribute,))],
+                lambda database: [_seen(*row) for row in database.execute(query, (attribute,))],
             )
         except NotFound:
             return []
@@ -250,6 +251,11 @@ def _meta(row: Sequence[Any]) -> PackageMeta:
     )
 
 
+def _seen(version: str, revision: str, url: str, created: float) -> SeenVersion:
+    # A prebuilt listing does not tell from where its packages could be installed.
+    return SeenVersion(version, revision, "" if _LISTING in url else url, created)
+
+
 def _of_file(flake: str, source: str) -> Lock:
     """A prebuilt listing is its own revision."""
     try:
@@ -257,4 +263,4 @@ def _of_file(flake: str, source: str) -> Lock:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise NotFound(f"{source} can't be read: {error.strerror}") from error
-    return Lock(flake, flake, f"{flake}?listing={digest}", digest)
+    return Lock(flake, flake, f"{flake}{_LISTING}{digest}", digest)

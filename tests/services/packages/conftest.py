@@ -37,7 +37,10 @@ class Bench:
     def made_anew(self) -> Installation:
         """As after a restart."""
         record = Record(self.root / "state/profile.json")
-        return Installation(self.driver, record, self.indexes.versions, self.flake)
+        return Installation(
+            *(self.driver, record, self.indexes.versions, self.flake),
+            lambda: self.generation.options("Package").keys(),
+        )
 
     def publish(self, **packages: MemoryPackage | None) -> None:
         """The flake's next revision."""

@@ -222,6 +222,22 @@ def test_packages_of_the_system_wait_for_the_generation(memory: Any) -> None:
     assert memory.kind.enumerate() == ["firefox"]
 
 
+def test_one_that_moves_to_the_system_stays_in_the_profile_until_it_is_there(bench: Any) -> None:
+    (bench.root / "etc").mkdir()
+    (bench.root / "etc/NIXOS").touch()
+    converge(bench.kind, "hello", pb.Package())
+    converge(bench.kind, "hello", pb.Package(driver=SYSTEM))
+    converge(bench.kind, "libgreet", pb.Package())
+    assert set(bench.versions()) == {"hello", "libgreet"}
+
+    options = bench.kind.render("hello", pb.Package(attribute="hello", driver=SYSTEM))
+    switch(bench.root, "Package", "hello", options)
+    assert look(bench.kind, "hello").spec.driver == SYSTEM
+    bench.installation.sweep(quietly, threading.Event())
+    assert set(bench.versions()) == {"libgreet"}
+    assert look(bench.kind, "hello").spec.driver == SYSTEM
+
+
 def switch(root: Path, kind: str, name: str, options: Any) -> None:
     """The active generation contains it."""
     folder = root / "run/current-system/etc/nixcc"

@@ -280,7 +280,7 @@ class PackageVersion(google.protobuf.message.Message):
     revision: builtins.str
     """The newest indexed revision of the flake that has it."""
     locked_url: builtins.str
-    """The flake at that revision: it can be installed from there."""
+    """The flake at that revision: it can be installed from there. Empty: it was in a prebuilt listing, which does not say."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When that revision was indexed."""
