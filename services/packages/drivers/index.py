@@ -193,9 +193,7 @@ class PackageIndexes:
             with self._lock:
                 known = self._open.get(path)
                 if known is None or known[0] != key:
-                    if known is not None:
-                        with known[2]:
-                            known[1].close(True)
+                    # The one before is closed when the last who reads it lets go.
                     known = key, _connect(path), threading.RLock()
                     self._open[path] = known
             with known[2]:

@@ -221,11 +221,16 @@ def test_one_that_was_killed_leaves_the_old_index(indexes: PackageIndexes, tmp_p
 
 def test_searching_while_it_is_replaced(indexes: PackageIndexes, tmp_path: Path) -> None:
     refresh(indexes, listing(tmp_path))
-    over, wrong = threading.Event(), []
+    over = threading.Event()
+    wrong: list[Any] = []
 
     def search() -> None:
         while not over.is_set():
-            found = names(indexes, "jql")
+            try:
+                found = names(indexes, "jql")
+            except Exception as error:
+                wrong.append(error)
+                return
             if found != ["jql"]:
                 wrong.append(found)
 
