@@ -10,7 +10,7 @@ import structlog
 from common.errors import Cancelled, ControlError
 from services.system.drivers import nixos_probes
 from services.system.drivers.guard_control import Windows
-from services.system.generation.models import Confirm, Mode, State, Window, names
+from services.system.generation.models import Confirm, Mode, Probe, State, Window, names
 
 log = structlog.get_logger()
 
@@ -35,6 +35,10 @@ class Keeper:
         thread = threading.Thread(target=self._run, args=(window,), name="window", daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def probe(self, probes: Sequence[Probe], stop: Callable[[], bool]) -> list[str]:
+        """Runs probes against the system as it is now; gives a sentence for each that failed."""
+        return nixos_probes.run(probes, self._unit_active, stop)
 
     def close(self) -> None:
         """Ends; windows and guards go on."""

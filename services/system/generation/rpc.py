@@ -55,6 +55,18 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             else:
                 yield pb.DiffGenerationResponse(result=wire.difference(event))
 
+    async def ProbeGeneration(
+        self, request: pb.ProbeGenerationRequest, context: Any
+    ) -> AsyncIterator[pb.ProbeGenerationResponse]:
+        wish = wire.checked(request.generation)
+        async for event in progress(
+            self._context, lambda report, cancel: self._service.probe(wish, report, cancel)
+        ):
+            if isinstance(event, Progress):
+                yield pb.ProbeGenerationResponse(progress=event)
+            else:
+                yield pb.ProbeGenerationResponse(result=pb.ProbedGeneration(failures=event))
+
     async def SwitchGeneration(
         self, request: pb.SwitchGenerationRequest, context: Any
     ) -> AsyncIterator[pb.SwitchGenerationResponse]:

@@ -121,6 +121,12 @@ class GenerationService:
             specialisations=specialisations(new),
         )
 
+    def probe(self, wish: Wish, report: Report, cancel: threading.Event) -> list[str]:
+        """Runs its probes against the system as it is now; gives a sentence for each that failed."""
+        self._check_host()
+        report(Progress(message="looking whether it works"))
+        return self._keeper.probe(wish.probes, cancel.is_set)
+
     def switch(self, wish: Wish, report: Report, cancel: threading.Event) -> Window:
         """Builds and switches in two phases; gives the confirmed window.
 

@@ -16,7 +16,6 @@ from common.errors import (
     HostUnavailable,
     NotFound,
     RolledBack,
-    Unsupported,
     WrongState,
     from_rpc_error,
 )
@@ -79,10 +78,14 @@ class SystemService:
     def probe(self, probes: Sequence[str], report: Report, cancel: threading.Event) -> Sequence[Check]:
         if not probes:
             return []
-        raise Unsupported(
-            "the system service runs probes only in a switch",
-            next_step="validate with DRY_ACTIVATE; the probes are run in the switch all the same",
-        )
+        wanted = _probes(probes)
+        request = pb.ProbeGenerationRequest(generation=pb.Generation(probes=wanted))
+        found: pb.ProbedGeneration = self._streamed(self._stub().ProbeGeneration, request, report, cancel)
+        failed = {text.removeprefix("probe ").partition(":")[0]: text for text in found.failures}
+        return [
+            Check(probe.name, probe.name not in failed, failed.get(probe.name, "").partition(": ")[2])
+            for probe in wanted
+        ]
 
     def generation(self) -> int:
         response = self._unary(self._stub().ListGenerations, pb.ListGenerationsRequest())

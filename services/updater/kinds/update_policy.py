@@ -57,6 +57,10 @@ class UpdatePolicyKind:
                 "must be the absolute path of a file whose first line is the address, not the address itself"
             )
             found.append(Violation("notify.webhook_file", text))
+        for probe in spec.probes:
+            if probe.WhichOneof("check") is None:
+                text = "needs one of unit, http, tcp, dns and command"
+                found.append(Violation(f"probes[{probe.name}]", text))
         if spec.HasField("notify") and not notify.command and not notify.webhook_file:
             found.append(Violation("notify", "needs a command or a webhook_file"))
         _clear_outputs(spec)

@@ -139,8 +139,53 @@ def test_unhealthy_system_is_rolled_back_by_a_policys_probes(world: World) -> No
     )
     before = world.state()
     world.host.sources[0].advance()
+    # On the old system the probe still holds; that it will not on the new one shows only the switch.
+    valid = world.run("validate", "--policy", "nightly", code=0)
+    assert "passed old" in valid
     told = world.run("run", "--policy", "nightly", code=9)
     assert "probe old" in told
+    assert world.state() == before
+    assert world.host.clean
+
+
+def test_probe_that_fails_before_the_update(world: World) -> None:
+    spec = {
+        "flake": "/etc/nixos",
+        "schedule": "0 4 * * *",
+        "mode": "switch",
+        "validation": "probes",
+        "probes": [{"name": "dead", "timeout": "1s", "tcp": {"host": "127.0.0.1", "port": 1}}],
+    }
+    world.daemon.apply({"kind": "UpdatePolicy", "metadata": {"name": "nightly"}, "spec": spec})
+    before = world.state()
+    world.host.sources[0].advance()
+    assert "failed dead: " in world.run("validate", "--policy", "nightly", code=1)
+    assert "dead fails before the update already" in world.run("run", "--policy", "nightly", code=1)
+    assert world.state() == before
+    assert not (world.host.root / "actions").read_text().count("test ")
+
+
+def test_confirmed_by_hand(world: World) -> None:
+    world.host.sources[0].advance()
+    operation = world.run("run", "--manual", "--within", "60", "--no-wait", code=0).strip()
+
+    def waits() -> bool:
+        done = world.daemon.run("generation", "window", "-o", "json")
+        return done.returncode == 0 and json.loads(done.stdout).get("state") == "WAITING"
+
+    until(waits, 30)
+    assert (world.host.version, world.host.boot_version) == ("2.1", "1.1")
+    world.daemon.out("generation", "confirm")
+    world.daemon.out("operation", "wait", operation)
+    assert (world.host.version, world.host.boot_version) == ("2.1", "2.1")
+    assert world.json("show")["result"] == "SUCCEEDED"
+    assert world.host.clean
+
+
+def test_not_confirmed_in_time(world: World) -> None:
+    before = world.state()
+    world.host.sources[0].advance()
+    assert "rolled back" in world.run("run", "--manual", "--within", "3", code=9)
     assert world.state() == before
     assert world.host.clean
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.manager import Action, Change, Detected
+from nixcc.system.v1.generation_pb2 import Probe
 from nixcc.updater.v1.update_policy_pb2 import UpdateNotification, UpdatePolicy
 from services.updater.kinds.update_policy import UpdatePolicyKind
 from services.updater.orders import Orders
@@ -70,6 +71,7 @@ def test_whole_life(kind: UpdatePolicyKind, policies: Policies) -> None:
         (nightly(notify=UpdateNotification(command=["mail", "me"])), "notify.command[0]"),
         (nightly(notify=UpdateNotification(webhook_file="https://hook/abc-secret")), "notify.webhook_file"),
         (nightly(notify=UpdateNotification(always=True)), "notify"),
+        (nightly(probes=[Probe(name="web")]), "probes[web]"),
     ],
 )
 def test_refused(kind: UpdatePolicyKind, spec: UpdatePolicy, field: str) -> None:

@@ -689,6 +689,75 @@ class UnitChanges(google.protobuf.message.Message):
 global___UnitChanges = UnitChanges
 
 @typing.final
+class ProbeGenerationRequest(google.protobuf.message.Message):
+    """What to probe."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: builtins.int
+    @property
+    def generation(self) -> global___Generation:
+        """Its probes; the rest is not looked at."""
+
+    def __init__(
+        self,
+        *,
+        generation: global___Generation | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["generation", b"generation"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["generation", b"generation"]) -> None: ...
+
+global___ProbeGenerationRequest = ProbeGenerationRequest
+
+@typing.final
+class ProbeGenerationResponse(google.protobuf.message.Message):
+    """How far it is, then what was found."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___ProbedGeneration:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___ProbedGeneration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___ProbeGenerationResponse = ProbeGenerationResponse
+
+@typing.final
+class ProbedGeneration(google.protobuf.message.Message):
+    """What probes found."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FAILURES_FIELD_NUMBER: builtins.int
+    @property
+    def failures(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """A sentence for each probe that failed; empty: all passed."""
+
+    def __init__(
+        self,
+        *,
+        failures: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["failures", b"failures"]) -> None: ...
+
+global___ProbedGeneration = ProbedGeneration
+
+@typing.final
 class SwitchGenerationRequest(google.protobuf.message.Message):
     """What to switch to."""
 

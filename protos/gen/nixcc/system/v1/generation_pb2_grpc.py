@@ -46,6 +46,11 @@ class GenerationServiceStub(object):
                 request_serializer=nixcc_dot_system_dot_v1_dot_generation__pb2.DiffGenerationRequest.SerializeToString,
                 response_deserializer=nixcc_dot_system_dot_v1_dot_generation__pb2.DiffGenerationResponse.FromString,
                 _registered_method=True)
+        self.ProbeGeneration = channel.unary_stream(
+                '/nixcc.system.v1.GenerationService/ProbeGeneration',
+                request_serializer=nixcc_dot_system_dot_v1_dot_generation__pb2.ProbeGenerationRequest.SerializeToString,
+                response_deserializer=nixcc_dot_system_dot_v1_dot_generation__pb2.ProbeGenerationResponse.FromString,
+                _registered_method=True)
         self.SwitchGeneration = channel.unary_stream(
                 '/nixcc.system.v1.GenerationService/SwitchGeneration',
                 request_serializer=nixcc_dot_system_dot_v1_dot_generation__pb2.SwitchGenerationRequest.SerializeToString,
@@ -92,6 +97,13 @@ class GenerationServiceServicer(object):
 
     def DiffGeneration(self, request, context):
         """Builds, and tells what switching would change. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProbeGeneration(self, request, context):
+        """Runs probes against the system as it is now. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +163,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.DiffGeneration,
                     request_deserializer=nixcc_dot_system_dot_v1_dot_generation__pb2.DiffGenerationRequest.FromString,
                     response_serializer=nixcc_dot_system_dot_v1_dot_generation__pb2.DiffGenerationResponse.SerializeToString,
+            ),
+            'ProbeGeneration': grpc.unary_stream_rpc_method_handler(
+                    servicer.ProbeGeneration,
+                    request_deserializer=nixcc_dot_system_dot_v1_dot_generation__pb2.ProbeGenerationRequest.FromString,
+                    response_serializer=nixcc_dot_system_dot_v1_dot_generation__pb2.ProbeGenerationResponse.SerializeToString,
             ),
             'SwitchGeneration': grpc.unary_stream_rpc_method_handler(
                     servicer.SwitchGeneration,
@@ -239,6 +256,33 @@ class GenerationService(object):
             '/nixcc.system.v1.GenerationService/DiffGeneration',
             nixcc_dot_system_dot_v1_dot_generation__pb2.DiffGenerationRequest.SerializeToString,
             nixcc_dot_system_dot_v1_dot_generation__pb2.DiffGenerationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProbeGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.system.v1.GenerationService/ProbeGeneration',
+            nixcc_dot_system_dot_v1_dot_generation__pb2.ProbeGenerationRequest.SerializeToString,
+            nixcc_dot_system_dot_v1_dot_generation__pb2.ProbeGenerationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class GenerationServiceStub:
     ]
     """Builds, and tells what switching would change. Changes nothing."""
 
+    ProbeGeneration: grpc.UnaryStreamMultiCallable[
+        nixcc.system.v1.generation_pb2.ProbeGenerationRequest,
+        nixcc.system.v1.generation_pb2.ProbeGenerationResponse,
+    ]
+    """Runs probes against the system as it is now. Changes nothing."""
+
     SwitchGeneration: grpc.UnaryStreamMultiCallable[
         nixcc.system.v1.generation_pb2.SwitchGenerationRequest,
         nixcc.system.v1.generation_pb2.SwitchGenerationResponse,
@@ -87,6 +93,12 @@ class GenerationServiceAsyncStub:
         nixcc.system.v1.generation_pb2.DiffGenerationResponse,
     ]
     """Builds, and tells what switching would change. Changes nothing."""
+
+    ProbeGeneration: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.system.v1.generation_pb2.ProbeGenerationRequest,
+        nixcc.system.v1.generation_pb2.ProbeGenerationResponse,
+    ]
+    """Runs probes against the system as it is now. Changes nothing."""
 
     SwitchGeneration: grpc.aio.UnaryStreamMultiCallable[
         nixcc.system.v1.generation_pb2.SwitchGenerationRequest,
@@ -144,6 +156,14 @@ class GenerationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[nixcc.system.v1.generation_pb2.DiffGenerationResponse], collections.abc.AsyncIterator[nixcc.system.v1.generation_pb2.DiffGenerationResponse]]:
         """Builds, and tells what switching would change. Changes nothing."""
+
+    @abc.abstractmethod
+    def ProbeGeneration(
+        self,
+        request: nixcc.system.v1.generation_pb2.ProbeGenerationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.system.v1.generation_pb2.ProbeGenerationResponse], collections.abc.AsyncIterator[nixcc.system.v1.generation_pb2.ProbeGenerationResponse]]:
+        """Runs probes against the system as it is now. Changes nothing."""
 
     @abc.abstractmethod
     def SwitchGeneration(
