@@ -50,6 +50,10 @@ def take(keys: Keys, documents: Documents, warnings: list[str]) -> None:
             roles[name] = role
     if roles:
         documents.option(_TOPIC, "users.mutableUsers", False)
+        warnings.append(
+            f"passwords are read from {PASSWORD_FILE.format('USER')} only, as mkpasswd writes them: look that there is "
+            f"one for each of {', '.join(sorted(roles))} before you switch, or they can't log in"
+        )
     _auto_login(keys, documents, list(roles))
     _sudo(keys, documents)
     if not any(role in ADMINS for role in roles.values()):

@@ -141,7 +141,7 @@ def _unhealthy(status: Status, now: float) -> str:
     if status.overdue:
         why = f": {record.error}" if record.error else ""
         return f"overdue: {since}{why}"
-    if record.error:
+    if record.error and not status.running:
         when = datetime.fromtimestamp(record.last_try).astimezone()
         return f"the run of {when:%Y-%m-%d %H:%M} failed: {record.error}; {since}"
     if record.verify_error:

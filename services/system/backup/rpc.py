@@ -131,7 +131,7 @@ def _archive(archive: Archive) -> pb.Backup:
 def _status(status: Status) -> pb.BackupPolicyStatus:
     message = pb.BackupPolicyStatus(
         policy=status.policy,
-        error=status.record.error,
+        error="" if status.running else status.record.error,
         verify_error=status.record.verify_error,
         overdue=status.overdue,
         running=status.running,

@@ -47,6 +47,7 @@ log = structlog.get_logger()
 FOLDER = "/var/backup/nixcc"
 NIXOS = "/etc/nixos"
 _STORE = "state.db"
+_INTERRUPTED = "it was interrupted before it ended"
 
 
 class Backups:
@@ -119,7 +120,8 @@ class Backups:
                 raise HostUnavailable(f"{policy.name} is backing up already", retry_after=10)
             self._running.add(policy.name)
         try:
-            self._note(policy.name, last_try=self.clock())
+            # A killed run leaves this behind, and is tried again like one that failed.
+            self._note(policy.name, last_try=self.clock(), error=_INTERRUPTED)
             archive = self._create(policy, job)
         except ControlError as error:
             self._note(policy.name, error=str(error))

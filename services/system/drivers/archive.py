@@ -27,6 +27,8 @@ from services.system.drivers.archive_tree import Manifest, Source, TreeWriter, c
 # Told about each file: what is being done.
 Tell = Callable[[str], None]
 
+# Seconds that a job waits for another one in the same folder.
+WAIT = 60.0
 _PARTIAL = ".nixcc-backup-"
 _RESTORE = ".nixcc-restore-"
 _RENAME_EXCHANGE = 2
@@ -65,7 +67,7 @@ class ArchiveDriver:
         `key` is the passphrase's file, `created` the time that it is told to be of (seconds since the epoch).
         """
         created = time.time() if created is None else created
-        with _explained(folder), _locked(folder):
+        with _explained(folder), _locked(folder, job):
             _sweep(folder)
             partial = folder / f"{_PARTIAL}{os.getpid()}.partial"
             manifest = Manifest(created, socket.gethostname())
@@ -85,7 +87,7 @@ class ArchiveDriver:
 
     def verify(self, path: Path, key: Key, job: Job) -> Contents:
         """Restores it into a folder that is removed again, and compares all of it."""
-        with _explained(path.parent), _locked(path.parent):
+        with _explained(path.parent), _locked(path.parent, job):
             _sweep(path.parent)
             scratch = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}verify-", dir=path.parent))
             try:
@@ -192,22 +194,32 @@ class ArchiveDriver:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, job: Job) -> Iterator[None]:
     """One job at a time in a folder, whichever process runs it; what it left when it was killed is then swept."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HostUnavailable(
-                f"another backup job is at work in {folder}",
-                retry_after=10,
-                next_step="try again when it has ended",
-            ) from None
+        until = time.monotonic() + WAIT
+        while not _taken(handle):
+            if time.monotonic() >= until:
+                raise HostUnavailable(
+                    f"another backup job is at work in {folder}",
+                    retry_after=10,
+                    next_step="try again when it has ended",
+                )
+            job.checkpoint(f"waiting for another job in {folder}")
+            time.sleep(0.1)
         yield
     finally:
         os.close(handle)
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sweep(folder: Path) -> None:

@@ -116,6 +116,24 @@ def test_a_run_that_was_missed_while_the_daemon_was_off_is_made_up_for(control: 
         daemons.until(lambda: again.ready("StateBackup", "nightly")[0] == "True")
 
 
+def test_a_daemon_that_is_killed_leaves_no_half_archive(control: daemons.Daemon) -> None:
+    control.apply(policy())
+    assert control.stop() == 0
+    with daemons.daemon(
+        control.folder, "system", "reconciler", env={"NCC_FAILPOINTS": "backup.before_rename=kill"}
+    ) as doomed:
+        assert doomed.run("backup", "create", "nightly").returncode == 7
+        assert doomed.process.wait(10) == -9
+    assert not list((control.root / "b").glob("*.age"))
+    assert list((control.root / "b").glob(".nixcc-backup-*"))
+    with daemons.daemon(control.folder, "system", "reconciler") as again:
+        listed = again.json("backup")
+        assert listed["backups"] == []
+        assert "interrupted" in listed["policies"][0]["error"]
+        again.out("backup", "verify", again.json("backup", "create", "nightly")["path"])
+        assert len(list((control.root / "b").iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [

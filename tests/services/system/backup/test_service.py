@@ -160,6 +160,27 @@ def test_a_failing_run_is_told_and_tried_again(backups: Backups, place: Path, cl
     assert status.last_good is not None
 
 
+def test_a_run_that_was_killed_is_tried_again(
+    backups: Backups, place: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backups.declare(NIGHTLY)
+    clock.now += DAY
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ArchiveDriver, "create", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_due(backups)
+    again = Backups(place / "root", place / "state", ArchiveDriver(), clock=clock, zone=UTC)
+    assert "interrupted" in again.status(NIGHTLY).record.error
+    assert run_due(again) == 0
+    clock.now += 3_601
+    assert run_due(again) == 1
+    assert again.status(NIGHTLY).record.error == ""
+
+
 def test_verifying_by_schedule(backups: Backups, place: Path, clock: Clock) -> None:
     backups.declare(NIGHTLY)
     told: list[str] = []

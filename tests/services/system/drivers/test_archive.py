@@ -479,12 +479,38 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, tree: Path, key: Key) ->
     assert not list(tmp_path.glob(".nixcc*"))
 
 
-def test_two_jobs_in_one_folder(tmp_path: Path, tree: Path) -> None:
+def test_two_jobs_in_one_folder(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.system.drivers.archive.WAIT", 0.2)
+
     def second(_: str) -> None:
         with pytest.raises(HostUnavailable, match="another backup job"):
             made(tmp_path / "b", tree)
 
     DRIVER.create(tmp_path / "b", "test", [Source("t", tree)], TO_US, None, Job(second))
+
+
+def test_a_job_waits_for_another_one(tmp_path: Path, tree: Path) -> None:
+    started, go = threading.Event(), threading.Event()
+
+    def slow(_: str) -> None:
+        started.set()
+        assert go.wait(10)
+
+    first = threading.Thread(
+        target=lambda: DRIVER.create(tmp_path / "b", "a", [Source("t", tree)], TO_US, None, Job(slow))
+    )
+    first.start()
+    assert started.wait(10)
+
+    def told(message: str) -> None:
+        go.set()
+        messages.append(message)
+
+    messages: list[str] = []
+    DRIVER.create(tmp_path / "b", "b", [Source("t", tree)], TO_US, None, Job(told))
+    first.join()
+    assert messages[0].startswith("waiting for another job")
+    assert len(list((tmp_path / "b").iterdir())) == 2
 
 
 def test_two_archives_of_one_moment_have_names_of_their_own(
