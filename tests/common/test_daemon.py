@@ -10,6 +10,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -116,17 +117,18 @@ def test_a_service_that_is_killed_or_hangs_concerns_its_resources_only(
 
 
 def test_split_runs_a_process_a_service_and_restarts_what_dies(tmp_path: Path) -> None:
+    names = [*entry_points(group="nixcc.services"), *entry_points(group="nixcc.daemons")]
     with daemon(tmp_path, "--split", services=ALL) as started:
         started.apply(file("motd", "/etc/motd", "hello\n"))
         children = _children(started.process.pid)
-        assert len(children) == 4
+        assert len(children) == len(names)
         victim = _listening(started, "system")
 
         os.kill(victim, signal.SIGKILL)
         until(lambda: victim not in _children(started.process.pid))
         (started.root / "etc/motd").write_text("hacked\n")
         until(lambda: (started.root / "etc/motd").read_text() == "hello\n", 30)
-        until(lambda: len(_children(started.process.pid)) == 4)
+        until(lambda: len(_children(started.process.pid)) == len(names))
         remaining = _children(started.process.pid)
         assert started.stop(signal.SIGTERM) == 0
     for pid in remaining:
