@@ -29,6 +29,7 @@ def assemble(context: Context) -> Service:
     """Settings: `flake` (the host's folder, /etc/nixos), `configuration` (its name there), `driver` (nix, memory)."""
     driver = _driver(context)
     folder = context.state_dir / "updater"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     history = History(folder / "updates")
     holds = Holds(folder / "holds.json")
     policies = Policies(folder / "policies")

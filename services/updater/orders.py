@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterable
 
 from google.protobuf.json_format import MessageToJson
@@ -23,12 +22,15 @@ _WITHIN = (1, 86_400)
 
 
 class Orders:
-    """Makes orders. `flake` and `configuration` are the host's own, where nobody says which."""
+    """Makes orders. `flake` and `configuration` are the host's own, where nobody says which.
+
+    Without a `configuration` the system service takes the host's name.
+    """
 
     def __init__(self, policies: Policies, *, flake: str = DEFAULT_FLAKE, configuration: str = "") -> None:
         self.flake = flake
         self._policies = policies
-        self._configuration = configuration or socket.gethostname().partition(".")[0]
+        self._configuration = configuration
 
     def of_policy(self, name: str) -> Order:
         """As its schedule runs it."""

@@ -6,7 +6,7 @@ import contextlib
 
 import structlog
 
-from common.errors import ControlError, HostUnavailable, NotFound, RolledBack, WrongState
+from common.errors import Conflict, ControlError, HostUnavailable, NotFound, RolledBack, WrongState
 from services.updater.drivers.base import Outcome, Report, UpdaterDriver
 from services.updater.journal import Journal
 from services.updater.models import Phase, Result, Update
@@ -37,7 +37,7 @@ class Recovery:
                         done &= self._finished(found)
             except NotFound as error:
                 self._journal.end(update, Result.ABORTED, f"it was interrupted; {error.message}")
-            except (HostUnavailable, WrongState) as error:
+            except (Conflict, HostUnavailable, WrongState) as error:
                 log.debug("an update waits to be finished", update=update.id, reason=error.message)
                 done = False
             except ControlError as error:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, tzinfo
 import structlog
 from google.protobuf.json_format import MessageToDict
 
-from common.errors import ControlError, HostUnavailable, NotFound
+from common.errors import Conflict, ControlError, HostUnavailable, NotFound
 from services.updater.cycle import Cycle
 from services.updater.drivers.base import UpdaterDriver
 from services.updater.history import History
@@ -150,7 +150,9 @@ class Scheduler:
             if update is not None and update.result.bad:
                 text = f"{_word(update.result)}: {update.message}"
         retry = None
-        if isinstance(error, HostUnavailable) and (update is None or update.result is Result.FAILED):
+        if isinstance(error, Conflict | HostUnavailable) and (
+            update is None or update.result is Result.FAILED
+        ):
             if attempts < len(RETRIES):
                 retry = self._clock() + RETRIES[attempts]
             attempts += 1

@@ -12,6 +12,7 @@ CONFIG = """build-users-group =
 sandbox = false
 substituters =
 experimental-features = nix-command flakes
+download-attempts = 1
 """
 
 

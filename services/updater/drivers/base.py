@@ -55,7 +55,7 @@ class Flakes(Protocol):
         """The lock file; empty: there is none. NotFound: no flake."""
 
     def owned(self, flake: str) -> AbstractContextManager[None]:
-        """Keeps every other update off the flake, other processes' too. WrongState where one runs."""
+        """Keeps every other update off the flake, other processes' too. Conflict where one runs."""
 
     def check_writable(self, flake: str, commit: bool) -> str:
         """Raises WrongState or Forbidden where the lock file could not be written, or not committed as wanted.

@@ -50,7 +50,7 @@ def require_flake(folder: Path) -> None:
 
 @contextlib.contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Keeps other updaters off the folder, in whatever process. WrongState where one is at it."""
+    """Keeps other updaters off the folder, in whatever process. Conflict where one is at it."""
     require_flake(folder)
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -60,7 +60,7 @@ def owned(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise WrongState(
+            raise Conflict(
                 f"an update of {folder} runs already", next_step="wait until it has ended: ncc update history"
             ) from None
         yield

@@ -74,7 +74,7 @@ class MemoryFlakes:
         self._get(flake)
         lock = self._locks.setdefault(flake, threading.Lock())
         if not lock.acquire(blocking=False):
-            raise WrongState(f"an update of {flake} runs already", next_step="wait until it has ended")
+            raise Conflict(f"an update of {flake} runs already", next_step="wait until it has ended")
         try:
             yield
         finally:

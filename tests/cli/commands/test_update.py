@@ -260,6 +260,36 @@ def test_usage(world: World) -> None:
     assert "there is no UpdatePolicy" in world.run("run", "--policy", "none", code=5)
 
 
+def test_run_missed_while_the_daemon_was_down_happens_once(switched: SwitchedHost) -> None:
+    services = ("system", "updater")
+    row = switched.folder / "state/updater/policies/daily.json"
+    policy = {"flake": "/etc/nixos", "schedule": "0 4 * * *", "mode": "lock"}
+    with daemon(
+        switched.folder, *services, "reconciler", env=switched.environment, services=services
+    ) as first:
+        first.apply({"kind": "UpdatePolicy", "metadata": {"name": "daily"}, "spec": policy})
+        next_run = first.json("get", "updatepolicy", "daily")["items"][0]["status"]["detected"]["next_run"]
+    value = json.loads(row.read_text())
+    row.write_text(json.dumps({**value, "anchor": value["anchor"] - 9 * 86_400}))
+    switched.sources[0].advance()
+    with daemon(
+        switched.folder, *services, "reconciler", env=switched.environment, services=services
+    ) as again:
+        world = World(switched, again)
+        until(lambda: [r["result"] for r in world.json("history")["items"]] == ["SUCCEEDED"], 30)
+        assert switched.log[0] == "flake.lock: update i0"
+
+        def told() -> Any:
+            detected = again.json("get", "updatepolicy", "daily")["items"][0]["status"]["detected"]
+            return detected if "last_result" in detected else None
+
+        seen = until(told)
+        assert seen["last_result"].startswith("succeeded: updated i0 (")
+        assert seen["next_run"] == next_run
+        assert "updated i0" in again.out("get", "updatepolicies")
+        assert len(world.json("history")["items"]) == 1
+
+
 # kill -9: the lock file is the old one with the old system, or the new one with the new.
 
 POINTS = (

@@ -202,7 +202,7 @@ def test_two_at_once(host: Host) -> None:
     def second(step: str) -> None:
         if step == "build":
             host.driver.system.on = lambda step: None
-            with pytest.raises(WrongState, match="runs already"):
+            with pytest.raises(Conflict, match="runs already"):
                 host.run()
 
     host.driver.system.on = second

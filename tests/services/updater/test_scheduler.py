@@ -205,6 +205,15 @@ def test_unreachable_sources_are_tried_again_a_few_times(bench: Bench) -> None:
     assert (bench.row().failed, bench.row().attempts) == (False, 0)
 
 
+def test_policy_that_meets_another_update_waits_for_it(bench: Bench) -> None:
+    bench.policy()
+    with bench.host.driver.flakes.owned(FLAKE):
+        assert bench.at(4) == 0
+    assert bench.row().retry_at == START + 4 * HOUR + RETRIES[0]
+    assert bench.at(4 + RETRIES[0] / HOUR) == 1
+    assert not bench.row().failed
+
+
 def test_policy_of_a_flake_that_is_gone(bench: Bench) -> None:
     bench.policy(flake="/nowhere")
     assert bench.at(4) == 0

@@ -194,7 +194,7 @@ def test_detached_head(world: World, bench: Bench) -> None:
 def test_one_at_a_time(world: World) -> None:
     with (
         world.flakes.owned(FLAKE),
-        pytest.raises(WrongState, match="runs already"),
+        pytest.raises(Conflict, match="runs already"),
         world.flakes.owned(FLAKE),
     ):
         pass

@@ -134,7 +134,7 @@ def test_other_processes_are_kept_off_until_they_die(folder: Path) -> None:
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == b"mine\n"
-            with pytest.raises(WrongState, match="runs already"), lock_file.owned(folder):
+            with pytest.raises(Conflict, match="runs already"), lock_file.owned(folder):
                 pass
         finally:
             other.kill()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import InvalidRequest, NotFound, WrongState
+from common.errors import HostUnavailable, InvalidRequest, NotFound, WrongState
 from common.nix.program import Nix
 from services.updater.drivers.base import Candidate
 from services.updater.drivers.nix_flakes import NixFlakes
@@ -173,6 +173,18 @@ def test_text_of_the_flake_never_runs_as_an_argument(place: Place) -> None:
     flake = place.folder / 'fl"a${builtins.abort "x"}ke'
     write_flake(flake, {"a": place.source.url}, repository=False)
     assert [one.path for one in place.flakes.inputs(str(flake))] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "url", ["git+http://127.0.0.1:1/x", "http://127.0.0.1:1/x.tar.gz", "git+ssh://nobody@127.0.0.1:1/x"]
+)
+def test_no_network(place: Place, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=1")
+    flake = place.folder / "flake"
+    write_flake(flake, {"a": url})
+    with pytest.raises(HostUnavailable) as caught:
+        place.candidate(flake)
+    assert caught.value.next_step
 
 
 def newer(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
