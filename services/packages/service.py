@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -30,6 +31,8 @@ from services.packages.versions import parse_store_path
 _MOST_RESULTS, _RESULTS = 1_000, 50
 _LONGEST_QUERY = 1_000
 _DAY = 86_400.0
+# As of Package.flake.
+_FLAKE = re.compile(r"[^#\s\"'^-][^#\s\"'^]{0,1023}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class PackagesService:
             raise InvalidRequest("limit", [Violation("limit", f"must be from 0 to {_MOST_RESULTS}")])
         if len(query) > _LONGEST_QUERY:
             raise InvalidRequest("query", [Violation("query", f"has more than {_LONGEST_QUERY} characters")])
-        flake = flake or self._flake
+        flake = self._named(flake)
         info = self._indexes.info(flake)
         limit = limit or _RESULTS
         found = self._indexes.search(
@@ -94,7 +97,7 @@ class PackagesService:
 
     def package(self, flake: str, attribute: str) -> tuple[PackageMeta, IndexInfo, Sequence[Installed]]:
         """What the index knows, and where the profile holds it."""
-        flake = flake or self._flake
+        flake = self._named(flake)
         meta = self._indexes.package(flake, attribute)
         installed = [
             one
@@ -111,8 +114,10 @@ class PackagesService:
         self, flake: str, source: str, force: bool, tell: Tell, cancel: threading.Event
     ) -> tuple[IndexInfo, bool]:
         """Makes the index anew where the flake has moved on."""
+        if source and not source.startswith("/"):
+            raise InvalidRequest("file", [Violation("file", "must be an absolute path")])
         return self._indexes.refresh(
-            flake or self._flake, source, force=force, now=time.time(), tell=tell, cancel=cancel
+            self._named(flake), source, force=force, now=time.time(), tell=tell, cancel=cancel
         )
 
     def indexes(self) -> Sequence[IndexInfo]:
@@ -121,7 +126,7 @@ class PackagesService:
 
     def versions(self, flake: str, attribute: str) -> Sequence[SeenVersion]:
         """Versions that the index has seen; NotFound for a package that it never saw."""
-        flake = flake or self._flake
+        flake = self._named(flake)
         found = self._indexes.versions(flake, attribute)
         if not found:
             self._indexes.package(flake, attribute)
@@ -238,6 +243,17 @@ class PackagesService:
             f"the profile holds no package {target!r}",
             next_step="ncc package installed lists them; a store path, `system` and `profile` are fine, too",
         )
+
+    def _named(self, flake: str) -> str:
+        """The flake, or the one that we are set to; nothing that Nix would take for an option."""
+        if not flake:
+            return self._flake
+        if not _FLAKE.fullmatch(flake):
+            raise InvalidRequest(
+                f"{flake[:80]!r} is no flake reference",
+                [Violation("flake", "such as nixpkgs, github:NixOS/nixpkgs or /etc/nixos")],
+            )
+        return flake
 
     def _old_generations(self, days: int | None) -> list[Generation]:
         """Those that may go: never the current one and the one before it."""

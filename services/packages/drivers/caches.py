@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from common.errors import ControlError
 from services.packages.drivers.active_generation import ActiveGeneration
-from services.packages.drivers.nix import nix_json
+from services.packages.drivers.nix import nix_json, nix_version
 from services.packages.models import CacheState, NixSettings
 
 # Seconds that a cache has to answer.
@@ -30,13 +30,15 @@ class NixCaches:
         """See CacheDriver: as Nix itself understands all its files and its environment."""
         if not self._unsupported:
             try:
-                shown = nix_json(["show-config", "--json"])
+                # Its name since 2.20.
+                old = nix_version() < (2, 20)
+                shown = nix_json([*(["show-config"] if old else ["config", "show"]), "--json"])
                 return NixSettings(
                     substituters=tuple(url.rstrip("/") for url in shown["substituters"]["value"]),
                     public_keys=tuple(shown["trusted-public-keys"]["value"]),
                 )
             except (ControlError, KeyError, TypeError):
-                pass  # Nix calls it `config show` since 2.20, and drops the old name some day
+                pass  # what its main file says is better than nothing
         return self._generation.nix_settings()
 
     def states(self, urls: Iterable[str]) -> Sequence[CacheState]:

@@ -75,6 +75,10 @@ def sharper(error: ControlError) -> ControlError:
                 f"{match[1]} and {match[2]} are the same file of two packages with equal priority ({match[3]})",
                 next_step="give one of them another priority (spec.priority: the lower number wins)",
             )
+    if "requires lock file changes" in error.message:
+        return WrongState(
+            "the flake's lock file does not have all of its inputs", next_step="lock it first: nix flake lock"
+        )
     if isinstance(error, NotFound) and "does not provide attribute" in error.message:
         return NotFound(error.message, next_step="ncc package search finds what it is called")
     return error

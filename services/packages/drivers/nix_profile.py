@@ -67,7 +67,7 @@ class NixProfileDriver:
         from services.packages.versions import parse_name
 
         reference = f"{package.flake or self._flake}#{package.attribute}"
-        name = nix(["eval", "--raw", f"{reference}.name"]).text.strip()
+        name = nix(["eval", "--raw", "--no-write-lock-file", f"{reference}.name"]).text.strip()
         return parse_name(name)[1]
 
     def edit(
@@ -153,7 +153,7 @@ class NixProfileDriver:
 
     def _remove(self, stage: Path, elements: Sequence[Element], tell: Tell, cancel: threading.Event) -> None:
         if elements:
-            names = [element.handle for element in elements]
+            names = [self._called(element) for element in elements]
             tell(Progress(message=f"removing {', '.join(element.pname for element in elements)}"))
             nix_long("removing", ["profile", "remove", "--profile", str(stage), *names], tell, cancel)
 
@@ -175,8 +175,22 @@ class NixProfileDriver:
             references = [f"{reference}.{output}" for output in sorted(package.outputs)]
         # Its name is `add` since 2.28; `install` stays an alias. One by one: Nix 2.8 mixes up outputs of one package.
         for each in references:
-            arguments = ["profile", "install", "--profile", str(stage), *options, each]
+            arguments = [
+                "profile",
+                "install",
+                "--profile",
+                str(stage),
+                "--no-write-lock-file",
+                *options,
+                each,
+            ]
             nix_long(f"installing {package.attribute}", arguments, tell, cancel)
+
+    def _called(self, element: Element) -> str:
+        """What `nix profile remove` calls it: indexes went with 2.20, also where the manifest has no names yet."""
+        if element.handle.isdecimal() and element.store_paths and self._nix_version() >= (2, 20):
+            return element.store_paths[0]
+        return element.handle
 
     def _nix_version(self) -> tuple[int, ...]:
         if not self._version:

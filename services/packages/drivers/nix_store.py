@@ -225,13 +225,20 @@ def _gc_roots(store_dir: str) -> Path:
 
 
 def _objects(found: object) -> Iterable[StoreObject]:
-    """`nix path-info --json`: an array up to 2.18, then an object by path; what is not valid is null."""
+    """`nix path-info --json`: an array up to 2.18, then an object by path, then that in `info` with bare names."""
+    prefix = ""
+    if isinstance(found, dict) and isinstance(found.get("info"), dict):
+        prefix, found = f"{found.get('storeDir', '/nix/store')}/", found["info"]
     if isinstance(found, dict):
         rows = [{"path": path, **row} for path, row in found.items() if isinstance(row, dict)]
     else:
         assert isinstance(found, list)
+        # What is not valid is null, or says so.
         rows = [row for row in found if isinstance(row, dict) and row.get("valid", True)]
+
+    def whole(path: str) -> str:
+        return path if path.startswith("/") else prefix + path
+
     for row in rows:
-        yield StoreObject(
-            row["path"], int(row.get("narSize") or 0), tuple(sorted(row.get("references") or ()))
-        )
+        references = tuple(sorted(map(whole, row.get("references") or ())))
+        yield StoreObject(whole(row["path"]), int(row.get("narSize") or 0), references)

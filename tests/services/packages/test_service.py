@@ -88,6 +88,11 @@ def test_what_is_asked_wrongly(service: PackagesService) -> None:
         service.search("", "x" * 1_001, 0, False, "")
     with pytest.raises(InvalidRequest):
         service.collect(True, -1, 0, lambda _: None, threading.Event())
+    for flake in ("--help", "-x", "a b", "x#y", "a\nb", "x" * 2_000):
+        with pytest.raises(InvalidRequest):
+            service.refresh(flake, "", False, lambda _: None, threading.Event())
+    with pytest.raises(InvalidRequest):
+        service.refresh("", "packages.json", False, lambda _: None, threading.Event())
     with pytest.raises(InvalidRequest):
         service.closure("")
     for target in ("absent", "/nix/store/absent", "profile", "system"):

@@ -312,6 +312,40 @@ def test_somebody_else_changes_it_meanwhile(nix: Any) -> None:
 
 
 @pytest.mark.host
+def test_a_flake_without_a_lock_file_gets_none(nix: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "unlocked"
+    folder.mkdir()
+    text = f"""{{
+      inputs.other.url = "{nix.flake}";
+      outputs = {{ self, other }}: {{ packages = other.packages; }};
+    }}"""
+    (folder / "flake.nix").write_text(text)
+    nix.flake = f"path:{folder}"
+    edit(nix, "hello")
+    assert nix.driver.version_of(Installable(nix.flake, "hello")) == "1.0"
+    with pytest.raises(WrongState, match="lock file") as caught:
+        nix.indexes.refresh(
+            *(nix.flake, ""), force=False, now=0, tell=lambda _: None, cancel=threading.Event()
+        )
+    assert "nix flake lock" in caught.value.next_step
+    assert [path.name for path in folder.iterdir()] == ["flake.nix"]
+
+
+def test_sizes_of_every_nix() -> None:
+    from services.packages.drivers.nix_store import _objects
+
+    path = "/nix/store/00000000000000000000000000000000-a"
+    row = {"narSize": 7, "references": [path]}
+    bare = {"narSize": 7, "references": [path.rpartition("/")[2]]}
+    for found in (
+        [{"path": path, **row}, {"path": "/gone", "valid": False}, None],
+        {path: row, "/gone": None},
+        {"version": 2, "storeDir": "/nix/store", "info": {path.rpartition("/")[2]: bare, "gone": None}},
+    ):
+        assert [(o.path, o.size, o.references) for o in _objects(found)] == [(path, 7, (path,))]
+
+
+@pytest.mark.host
 def test_equal_files_become_one(nix: Any) -> None:
     edit(nix, "hello")
     files, size = nix.store.optimise(lambda _: None, threading.Event())
