@@ -190,12 +190,8 @@ class TreeWriter:
             )
 
 
-def extract(
-    stream: IO[bytes], into: Path, checkpoint: Callable[[str], None], *, durable: bool = False
-) -> Manifest:
+def extract(stream: IO[bytes], into: Path, checkpoint: Callable[[str], None]) -> Manifest:
     """Writes an archive's members below an empty folder, and gives its manifest, not compared yet.
-
-    `durable`: everything is on the disk when it returns.
 
     Raises WrongState where it is no archive of ours or tries to leave the folder, HostUnavailable for a full disk.
     """
@@ -204,7 +200,7 @@ def extract(
     try:
         with (
             tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar,
-            _Place(into, durable) as place,
+            _Place(into) as place,
         ):
             for info in tar:
                 if info.name == MANIFEST:
@@ -405,8 +401,7 @@ class _Exactly(io.RawIOBase):
 class _Place:
     """A folder that is written to by relative names, never left."""
 
-    def __init__(self, folder: Path, durable: bool) -> None:
-        self._durable = durable
+    def __init__(self, folder: Path) -> None:
         self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._owner = os.geteuid() == 0
 
@@ -468,8 +463,6 @@ class _Place:
             os.fchown(handle, info.uid, info.gid)
         os.fchmod(handle, info.mode & 0o7777)
         os.utime(handle, (info.mtime, info.mtime))
-        if self._durable:
-            os.fsync(handle)
 
 
 class _Parent:

@@ -145,6 +145,27 @@ async def test_truncated(tmp_path: Path, left: float) -> None:
     await store.close()
 
 
+async def test_a_store_out_of_a_backup_is_taken_before_the_last_copy(tmp_path: Path) -> None:
+    backed_up = await fill(tmp_path / "then")
+    (tmp_path / "now").mkdir()
+    store = await open_store(tmp_path / "now")
+    await store.close()
+    now = tmp_path / "now"
+    shutil.copyfile(tmp_path / "then/state.db", now / "state.db.restored")
+    aside = restore(now)
+    assert aside.exists()
+    assert not (now / "state.db.restored").exists()
+    store = await open_store(now)
+    assert await everything(store) == backed_up
+    await store.close()
+    (now / "state.db.restored").write_bytes(b"no database")
+    with pytest.raises(WrongState, match="damaged"):
+        restore(now)
+    store = await open_store(now)
+    assert await everything(store) == backed_up
+    await store.close()
+
+
 async def test_a_lost_database_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
     expected = await fill(tmp_path)
     (tmp_path / "state.db").unlink()

@@ -121,6 +121,13 @@ def test_the_usual_tools_can_read_it(tmp_path: Path, tree: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(plain), mode="r:gz") as tar:
         assert {"tree0/text", "tree0/link", MANIFEST} <= set(tar.getnames())
     assert b"hello" not in Path(archive.path).read_bytes()
+    if shutil.which("age"):
+        (tmp_path / "key").write_text(str(IDENTITY))
+        plain = subprocess.run(
+            ["age", "-d", "-i", str(tmp_path / "key"), archive.path], check=True, capture_output=True
+        ).stdout
+        names = subprocess.run(["tar", "-tz"], input=plain, check=True, capture_output=True).stdout
+        assert b"tree0/text\n" in names
 
 
 def test_ssh_keys_and_passphrases(tmp_path: Path, tree: Path) -> None:
