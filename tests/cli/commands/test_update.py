@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,11 @@ class World:
         done = self.daemon.run("update", *arguments, "-o", "json")
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout)
+
+    def ended(self) -> Any:
+        """The newest update, once it does not run any more."""
+        row = self.json("show")
+        return row if row["result"] != "RUNNING" else None
 
     def state(self) -> tuple[str, str, bytes]:
         """Versions of the running system and of the boot default, and the lock file."""
@@ -324,11 +331,7 @@ def test_killed_daemon(switched: SwitchedHost, point: str) -> None:
     ) as again:
         world = World(switched, again)
 
-        def ended() -> Any:
-            row = world.json("show")
-            return row if row["result"] != "RUNNING" else None
-
-        row = until(ended, 30)
+        row = until(world.ended, 30)
         if row["result"] == "SUCCEEDED":
             assert switched.version == switched.boot_version == "2.1"
             assert switched.lock != old_lock
@@ -360,8 +363,44 @@ def test_daemon_killed_while_the_window_is_open(switched: SwitchedHost) -> None:
         switched.folder, *services, "reconciler", env=switched.environment, services=services
     ) as again:
         world = World(switched, again)
-        row = until(lambda: next((r for r in [world.json("show")] if r["result"] != "RUNNING"), None), 40)
+        row = until(world.ended, 40)
         assert row["result"] == "SUCCEEDED", row
         assert (switched.version, switched.boot_version) == ("2.1", "2.1")
         assert switched.clean
         assert switched.log[0] == "flake.lock: update i0"
+
+
+@pytest.mark.soak
+def test_killed_at_any_time(switched: SwitchedHost) -> None:
+    """25 updates, each killed after some time: never a half lock file, never a lock file without its system."""
+    services = ("system", "updater")
+    rest = random.Random(1)
+    results: dict[str, int] = {}
+    for _ in range(25):
+        first = start(switched.folder, *services, "reconciler", env=switched.environment)
+        try:
+            answering(first, services)
+            switched.sources[0].advance()
+            wanted = f"{len(switched.sources[0].revisions)}.1"
+            before = switched.version, switched.lock
+            first.run("update", "run", "--no-wait")
+            time.sleep(rest.uniform(0, 0.7))
+        finally:
+            first.stop(signal.SIGKILL)
+        json.loads(switched.lock)
+        with daemon(
+            switched.folder, *services, "reconciler", env=switched.environment, services=services
+        ) as again:
+            world = World(switched, again)
+            row = until(world.ended, 60)
+            results[row["result"]] = results.get(row["result"], 0) + 1
+            if row["result"] == "SUCCEEDED":
+                assert switched.version == switched.boot_version == wanted
+                assert switched.lock != before[1]
+            else:
+                assert row["result"] in ("ABORTED", "ROLLED_BACK")
+                assert (switched.version, switched.lock) == before
+                world.run("run", code=0)
+                assert switched.version == switched.boot_version == wanted
+            assert switched.clean
+    print(results)
