@@ -263,8 +263,8 @@ class Cycle:
         update = self._history.get(id)
         self._history.note(id, str(error))
         undecided = update.phase is Phase.SWITCHING and isinstance(error, HostUnavailable)
-        if update.phase is Phase.DONE or undecided:
-            return  # said already, or recover() finishes it
+        if undecided or update.phase in (Phase.COMMITTING, Phase.DONE):
+            return  # recover() finishes it, or it is finished
         if update.phase in (Phase.INSTALLING, Phase.RESTORING):
             try:
                 update = self._settlement.restore(update, self._journal.noted(id, lambda step: None))

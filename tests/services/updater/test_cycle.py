@@ -224,6 +224,35 @@ def test_no_network(host: Host) -> None:
     assert host.history.all()[0].result is Result.FAILED
 
 
+@pytest.mark.parametrize("phase", [Phase.SWITCHING, Phase.COMMITTING, Phase.DONE])
+def test_full_disk_under_the_journal(host: Host, monkeypatch: pytest.MonkeyPatch, phase: Phase) -> None:
+    """What can't be written down is not done; what was done is settled as soon as there is room."""
+    save = host.history.save
+
+    def full(update: Update) -> None:
+        if update.phase is phase or full_since:
+            full_since.append(update.id)
+            raise HostUnavailable("no room")
+        save(update)
+
+    full_since: list[str] = []
+    monkeypatch.setattr(host.history, "save", full)
+    with pytest.raises(HostUnavailable, match="no room"):
+        host.run()
+    monkeypatch.undo()
+    assert host.cycle.recover()
+    row = host.history.all()[0]
+    if phase is Phase.SWITCHING:
+        assert (row.result, host.locked("a"), host.driver.system.current) == (Result.ABORTED, revision(1), 1)
+    else:
+        assert (row.result, host.locked("a"), host.driver.system.current) == (
+            Result.SUCCEEDED,
+            revision(2),
+            2,
+        )
+    assert host.flake.lock == host.flake.committed
+
+
 # What kill -9 leaves.
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import NotFound
+from common.errors import HostUnavailable, NotFound
 from services.updater.history import LOG_BYTES, History, write_whole
 from services.updater.models import Impact, InputChange, Mode, Package, Phase, Result, Update
 
@@ -89,7 +89,7 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(HostUnavailable, match="No space left"):
         write_whole(path, b"new")
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
