@@ -122,8 +122,10 @@ _FLAKE = """{
       version = text "version" 0;
       code = worst "code";
       pause = worst "pause";
+      fails = worst "fails";
       script = ./switch-to-configuration;
       args = [ "-ec" ''
+        [ "$fails" = 0 ] || { echo "this input is broken"; exit 3; }
         mkdir -p $out/bin $out/etc
         cp $script $out/bin/switch-to-configuration
         chmod +x $out/bin/switch-to-configuration
@@ -141,7 +143,8 @@ _FLAKE = """{
 class SwitchedHost:
     """A NixOS host in `folder/root`, built from the flake in its /etc/nixos; its systems are shell scripts.
 
-    An input that says `code` makes the next system's activation end so, one that says `pause` makes it last seconds.
+    An input that says `code` makes the next system's activation end so, one that says `pause` makes it last seconds,
+    one that says `fails` makes the build fail.
     """
 
     def __init__(self, folder: Path, inputs: int = 2) -> None:

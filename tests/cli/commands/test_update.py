@@ -251,6 +251,20 @@ def test_what_is_wrong_is_told_and_nothing_changes(
     assert (world.host.version, world.host.lock) == (version, lock)
 
 
+def test_build_that_fails(world: World) -> None:
+    before = world.state()
+    world.host.sources[0].advance(fails=1)
+    told = world.run("run", code=1)
+    assert "nixos-system-web could not be built" in told
+    assert "this input is broken" in told
+    shown = world.run("show", code=0)
+    assert "failed" in shown
+    assert "this input is broken" in shown
+    assert world.state() == before
+    assert world.host.clean
+    assert "could not be built" in world.run("validate", code=1)
+
+
 def test_missing_attribute(world: World) -> None:
     world.host.sources[0].advance()
     before = world.state()
