@@ -34,6 +34,8 @@ complete -c ncc -a '(ncc completion words (commandline -opc)[2..-1] 2>/dev/null)
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 # Options whose next word is no argument of the command.
 _TAKES_VALUE = ("-o", "--output", "-l", "--selector", "-n", "--limit", "--for", "--timeout", "--socket")
+# What can be imported beside kinds.
+_IMPORTS = ("host", "nixoscontrolcenter")
 _TAKES_KIND = (
     "get",
     "describe",
@@ -75,7 +77,8 @@ def words(args: argparse.Namespace) -> list[str]:
         return list(COMMANDS)
     try:
         if before[0] in (*_TAKES_KIND, "import", "explain") and len(before) == 1:
-            return sorted(connect(args).kinds.names())
+            more = _IMPORTS if before[0] == "import" else ()
+            return sorted([*connect(args).kinds.names(), *more])
         if before[0] in _TAKES_KIND:
             return [one.metadata.name for one in connect(args).listed(before[1])]
         if before[0] == "vm" and len(before) > 1:

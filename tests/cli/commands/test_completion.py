@@ -40,6 +40,11 @@ def test_bash_completes_commands_kinds_and_names(ncc: Any) -> None:
     assert _completed(ncc, "ncc", "vm", "stop", ncc.name[:-1]) == [ncc.name]
 
 
+def test_what_can_be_imported_beside_kinds(ncc: Any) -> None:
+    words = ncc.out("completion", "words", "import").split()
+    assert {"host", "nixoscontrolcenter", "VirtualMachine"} <= set(words)
+
+
 def test_bash_is_quiet_while_the_daemon_is_down(ncc: Any) -> None:
     assert _completed(ncc, "ncc", "get", "", env={"NCC_SOCKET": "/nonexistent"}) == []
     assert "apply" in _completed(ncc, "ncc", "", env={"NCC_SOCKET": "/nonexistent"})

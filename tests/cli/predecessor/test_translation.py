@@ -20,6 +20,7 @@ from cli.presentation import to_yaml
 from common.errors import InvalidRequest
 from nixcc.resource.v1.resource_pb2 import Renderings
 from services.system.generation import desired
+from services.system.options import grammar
 
 INDEX = Path(__file__).parents[4] / "shared/data/nixos-options.json"
 
@@ -290,30 +291,40 @@ def test_secrets_never_land_anywhere(value: dict[str, Any], field: str) -> None:
     assert SECRET not in json.dumps([result.as_dict(), result.manifests])
 
 
-def test_every_option_exists(require: Any) -> None:
+def test_every_option_exists_and_takes_the_value(require: Any) -> None:
     require(when=INDEX.exists(), reason="the index of NixOS options is not here")
     index = {row["Name"]: row["Type"] for row in json.loads(INDEX.read_text())}
-    free = tuple(
-        name for name, sort in index.items() if sort.startswith(("attribute set of", "nixpkgs config"))
-    )
-    missing = []
+    holders = {".".join(parts[:length]) for parts in map(_parts, index) for length in range(1, len(parts))}
+    free = tuple(f"{name}." for name, sort in index.items() if sort.startswith("attribute set of"))
+    wrong, right = set(), set()
+
+    def look(topic: str, path: tuple[str, ...], value: Any) -> None:
+        name = ".".join(_generic(path))
+        if name in index and (name not in holders or not isinstance(value, dict)):
+            (right if grammar.parse(index[name]).takes(value) else wrong).add((topic, name, str(value)))
+        elif isinstance(value, dict):
+            for part, inner in value.items():
+                look(topic, (*path, part), inner)
+        elif not name.startswith(free):
+            wrong.add((topic, name, "no such option"))
+
     for result in everything():
         for topic, value in options(result).items():
-            for leaf in leaves(tagged(value)):
-                path = ".".join(_generic(leaf.path))
-                if path not in index and not path.startswith(tuple(f"{name}." for name in free)):
-                    missing.append(f"{topic}: {path}")
-    assert not missing
+            look(topic, (), value)
+    assert not wrong
+    assert len(right) > 100
+
+
+def _parts(name: str) -> list[str]:
+    return name.split(".")
 
 
 def _generic(path: tuple[str, ...]) -> list[str]:
-    """Submodules' names as the index writes them; an element of a list has its list's."""
-    parts = [part for part in path if not part.startswith("[")]
-    if parts[:2] == ["security", "sudo"]:
-        parts = parts[:3]
-    if parts[:2] == ["users", "users"]:
+    """The path as the index writes it: `_name_` for what the owner names."""
+    parts = list(path)
+    if parts[:2] in (["users", "users"], ["users", "groups"]) and len(parts) > 2:
         parts[2] = "_name_"
-    return parts[:2] if parts[:2] == ["users", "groups"] else parts
+    return parts
 
 
 def everything() -> list[Import]:
