@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from common.errors import AlreadyExists, NotFound, WrongState
+from common.errors import AlreadyExists, HostUnavailable, NotFound, WrongState
 from nixcc.resource.v1.resource_pb2 import Progress
 from services.packages.drivers.base import ProfileDriver, Tell
 from services.packages.drivers.record import Record
@@ -24,6 +25,8 @@ from services.packages.models import (
 from services.packages.versions import Constraint
 
 _NAME = re.compile(r"[^A-Za-z0-9._@:-]+")
+# Builds at once; the service has twice as many threads.
+_BUILDS = 4
 # Versions of a flake's package that the index has seen, the newest first.
 Versions = Callable[[str, str], Sequence[SeenVersion]]
 
@@ -62,6 +65,7 @@ class Installation:
         self._flake = flake
         # Two changes at once would each be made on what the other is about to replace.
         self._change = threading.Lock()
+        self._builds = threading.Semaphore(_BUILDS)
 
     def installed(self) -> dict[str, Installed]:
         """What the profile holds, by name; elements that nobody declared have the name they can be adopted by."""
@@ -69,30 +73,44 @@ class Installation:
 
     def make_so(self, name: str, wish: Wish, tell: Tell, cancel: threading.Event) -> str:
         """Installs, replaces or just records it; what was done, empty: it was so already."""
-        with self._change:
-            elements, entries = self.driver.elements(), self.record.entries()
-            installed = assigned(elements, entries)
-            mine = self._mine(name, wish, installed)
-            entry = entries.get(name)
-            if mine is not None and self._fits(wish, mine):
-                kept = Entry(
-                    wish, mine.element.original_url, mine.element.locked_url, _attr_paths(mine.elements)
-                )
-                if entry == kept:
-                    return ""
-                self.record.put(name, kept)
-                return "recorded" if entry is not None else "taken over from the profile"
+        with self._room():
+            with self._change:
+                installed, entry = self.installed(), self.record.entries().get(name)
+                mine = self._mine(name, wish, installed)
+                if mine is not None and self._fits(wish, mine):
+                    return self._recorded(name, wish, mine, entry)
             choice = self._choice(wish, entry)
-            old = mine.elements if mine is not None else ()
-            found = self.driver.edit(
-                Edit((*old, *self._left_over(installed)), (choice,)), tell, cancel, self._check(wish, old)
-            )
-            fresh = _fresh(found, wish, choice)
-            if not fresh:
-                raise WrongState(f"{wish.attribute} is not in the profile after it was installed")
-            self.record.put(name, Entry(wish, fresh[0].original_url, fresh[0].locked_url, _attr_paths(fresh)))
+            self.driver.prepare(choice, tell, cancel)
+            with self._change:
+                installed = self.installed()
+                mine = self._mine(name, wish, installed)
+                old = mine.elements if mine is not None else ()
+                edit = Edit((*old, *self._left_over(installed)), (choice,))
+                found = self.driver.edit(edit, tell, cancel, self._check(wish, old))
+                fresh = _fresh(found, wish, choice)
+                if not fresh:
+                    raise WrongState(f"{wish.attribute} is not in the profile after it was installed")
+                kept = Entry(wish, fresh[0].original_url, fresh[0].locked_url, _attr_paths(fresh))
+                self.record.put(name, kept)
             version = fresh[0].version or "no version"
             return f"replaced by {version}" if old else f"installed {version}"
+
+    def _recorded(self, name: str, wish: Wish, mine: Installed, entry: Entry | None) -> str:
+        kept = Entry(wish, mine.element.original_url, mine.element.locked_url, _attr_paths(mine.elements))
+        if entry == kept:
+            return ""
+        self.record.put(name, kept)
+        return "recorded" if entry is not None else "taken over from the profile"
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Refuses more builds at once than leave threads for everything else of the service."""
+        if not self._builds.acquire(blocking=False):
+            raise HostUnavailable(f"{_BUILDS} packages are being installed already", retry_after=1.0)
+        try:
+            yield
+        finally:
+            self._builds.release()
 
     def remove(self, name: str, tell: Tell, cancel: threading.Event) -> bool:
         """Removes it from profile and record; False: it was in neither."""

@@ -44,6 +44,9 @@ class ProfileDriver(Protocol):
     def version_of(self, package: Installable) -> str:
         """The version that the flake has of it, evaluated and not built."""
 
+    def prepare(self, package: Installable, tell: Tell, cancel: threading.Event) -> None:
+        """Builds or fetches it, so that an edit that adds it is short; several may run side by side."""
+
     def edit(
         self, edit: Edit, tell: Tell, cancel: threading.Event, check: Callable[[Sequence[Element]], None]
     ) -> Sequence[Element]:

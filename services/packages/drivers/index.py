@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -78,6 +79,8 @@ class PackageIndexes:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in self._folder.glob("*.new*"):
                 left.unlink()  # of one that was killed; we hold the lock
+            for folder in self._folder.glob("listing-*"):
+                shutil.rmtree(folder, ignore_errors=True)
             fresh = target.with_suffix(".new")
             before = str(target) if target.exists() else ""
             try:

@@ -118,6 +118,10 @@ class MemoryHost:
         """See ProfileDriver."""
         return self._evaluated(package).version
 
+    def prepare(self, package: Installable, tell: Tell, cancel: threading.Event) -> None:
+        """See ProfileDriver."""
+        self._evaluated(package)
+
     def edit(
         self, edit: Edit, tell: Tell, cancel: threading.Event, check: Callable[[Sequence[Element]], None]
     ) -> Sequence[Element]:

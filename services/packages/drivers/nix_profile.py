@@ -70,6 +70,13 @@ class NixProfileDriver:
         name = nix(["eval", "--raw", "--no-write-lock-file", f"{reference}.name"]).text.strip()
         return parse_name(name)[1]
 
+    def prepare(self, package: Installable, tell: Tell, cancel: threading.Event) -> None:
+        """See ProfileDriver."""
+        if self._unsupported:
+            raise Unsupported(self._unsupported)
+        arguments = ["build", "--no-link", "--no-write-lock-file", *self._references(package)]
+        nix_long(f"installing {package.attribute}", arguments, tell, cancel)
+
     def edit(
         self, edit: Edit, tell: Tell, cancel: threading.Event, check: Callable[[Sequence[Element]], None]
     ) -> Sequence[Element]:
@@ -158,7 +165,6 @@ class NixProfileDriver:
             nix_long("removing", ["profile", "remove", "--profile", str(stage), *names], tell, cancel)
 
     def _install(self, stage: Path, package: Installable, tell: Tell, cancel: threading.Event) -> None:
-        reference = f"{package.flake or self._flake}#{package.attribute}"
         options = []
         if package.priority is not None and package.priority != 5:
             if self._nix_version() < (2, 9):
@@ -167,14 +173,8 @@ class NixProfileDriver:
                     next_step="leave spec.priority out, or use Nix 2.9 or later",
                 )
             options = ["--priority", str(package.priority)]
-        if not package.outputs:
-            references = [reference]
-        elif self._nix_version() >= (2, 9):
-            references = [f"{reference}^{','.join(sorted(package.outputs))}"]
-        else:
-            references = [f"{reference}.{output}" for output in sorted(package.outputs)]
         # Its name is `add` since 2.28; `install` stays an alias. One by one: Nix 2.8 mixes up outputs of one package.
-        for each in references:
+        for each in self._references(package):
             arguments = [
                 "profile",
                 "install",
@@ -185,6 +185,15 @@ class NixProfileDriver:
                 each,
             ]
             nix_long(f"installing {package.attribute}", arguments, tell, cancel)
+
+    def _references(self, package: Installable) -> list[str]:
+        """What `nix` calls it: since 2.9 one that names the outputs, before one each."""
+        reference = f"{package.flake or self._flake}#{package.attribute}"
+        if not package.outputs:
+            return [reference]
+        if self._nix_version() >= (2, 9):
+            return [f"{reference}^{','.join(sorted(package.outputs))}"]
+        return [f"{reference}.{output}" for output in sorted(package.outputs)]
 
     def _called(self, element: Element) -> str:
         """What `nix profile remove` calls it: indexes went with 2.20, also where the manifest has no names yet."""

@@ -12,9 +12,17 @@ from typing import Any
 
 import pytest
 
-from common.errors import Cancelled, Conflict, NotFound, WrongState
+from common.errors import (
+    AlreadyExists,
+    Cancelled,
+    Conflict,
+    ControlError,
+    HostUnavailable,
+    NotFound,
+    WrongState,
+)
 from daemons import until
-from services.packages.models import Edit, Installable, RootState
+from services.packages.models import Edit, Installable, RootState, Wish
 from services.packages.service import PackagesService
 
 GATED = """{
@@ -246,6 +254,37 @@ driver.edit(edit, lambda _: None, threading.Event(), lambda elements: None)
     assert set(nix.versions()) == {"hello", "gated"}
     folder = Path(nix.driver.path()).parent
     assert [path.name for path in folder.iterdir() if path.name.startswith(".staging")] == []
+
+
+@pytest.mark.host
+def test_a_long_build_holds_up_nobody(nix: Any, tmp_path: Path) -> None:
+    flake = gated(tmp_path, nix)
+    ended: list[Any] = []
+    cancel = threading.Event()
+
+    def install(name: str, wish: Wish) -> None:
+        try:
+            ended.append(nix.installation.make_so(name, wish, lambda _: None, cancel))
+        except ControlError as error:
+            ended.append(error)
+
+    slow = threading.Thread(target=install, args=("gated", Wish("gated", flake)))
+    slow.start()
+    until(lambda: (tmp_path / "gate.begun").exists(), 30)
+    install("hello", Wish("hello", nix.repository.url))
+    assert ended == ["installed 1.0"]
+
+    others = [threading.Thread(target=install, args=(f"g{n}", Wish("gated", flake))) for n in range(6)]
+    for thread in others:
+        thread.start()
+    until(lambda: len(ended) == 4, 30)
+    assert {type(error) for error in ended[1:]} == {HostUnavailable}, "four at once leave room for the rest"
+    assert not cancel.is_set()
+    (tmp_path / "gate").touch()
+    for thread in (slow, *others):
+        thread.join()
+    assert ended.count("installed 1.0") == 2
+    assert {type(error) for error in ended[4:]} - {str} == {AlreadyExists}
 
 
 @pytest.mark.host

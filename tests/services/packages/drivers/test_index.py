@@ -209,6 +209,7 @@ def test_one_that_was_killed_leaves_the_old_index(indexes: PackageIndexes, tmp_p
     refresh(indexes, listing(tmp_path))
     left = tmp_path / "index/half.new"
     left.write_bytes(b"half an index")
+    (tmp_path / "index/listing-x").mkdir()
     assert names(indexes, "jql") == ["jql"]
     cancel = threading.Event()
     cancel.set()
