@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cli.predecessor.documents import Documents, resource_name
 from cli.predecessor.keys import Keys
-from cli.predecessor.tree import Path, dotted
+from cli.predecessor.tree import Path
 
 _AT: Path = ("core", "base", "packages")
 _MANAGER: Path = ("core", "management", "system-manager")
@@ -42,8 +42,9 @@ MODULES: dict[str, Module] = {
         ("python3", "ruff", "uv"), why="Python with its tools; libraries belong to each project's environment"
     ),
     "system-dev": Module(("cmake", "ninja", "gcc", "clang")),
-    "docker": Module(("docker-compose",), _DOCKER, conflicts=("podman",)),
-    "docker-rootless": Module(("docker-compose",), _ROOTLESS, conflicts=("podman",)),
+    # How it runs is decided once for all: see _docker.
+    "docker": Module(("docker-compose",), conflicts=("podman",)),
+    "docker-rootless": Module(("docker-compose",), conflicts=("podman",)),
     "podman": Module(
         ("podman-compose",),
         {"virtualisation.podman.enable": True, "virtualisation.podman.dockerCompat": True},
@@ -70,8 +71,8 @@ _SWITCHES: dict[Path, tuple[str, ...]] = {
 }
 
 
-def take(keys: Keys, documents: Documents, warnings: list[str]) -> None:
-    """Packages as `Package` and `PackageSet`, and the options that belong to them."""
+def take(keys: Keys, documents: Documents, warnings: list[str], version: str) -> None:
+    """Packages as `Package` and `PackageSet`, and the options that belong to them. `version`: `0`, `1` or `2`."""
     desktop = keys.get("core.base.desktop.enable", bool)
     if desktop is None:
         desktop = keys.value((*_MANAGER, "systemType")) != "server"
@@ -82,7 +83,7 @@ def take(keys: Keys, documents: Documents, warnings: list[str]) -> None:
             "(PackageSet and virtualisation.podman.dockerCompat)"
         )
     _packages(keys, documents)
-    _docker(keys, documents, chosen)
+    _docker(keys, documents, chosen, version)
     at = (*_MANAGER, "allowUnfree")
     unfree = keys.get(at, bool)
     if unfree is not None:
@@ -179,18 +180,26 @@ def _take_list(keys: Keys, documents: Documents, at: Path, why: str) -> None:
         keys.took(at, ", ".join(into[:3]) + (" …" if len(into) > 3 else ""))
 
 
-def _docker(keys: Keys, documents: Documents, chosen: list[str]) -> None:
-    on, root = keys.get((*_AT, "docker", "enable"), bool), keys.get((*_AT, "docker", "root"), bool)
+def _docker(keys: Keys, documents: Documents, chosen: list[str], version: str) -> None:
+    at = (*_AT, "docker")
+    on, root = keys.get((*at, "enable"), bool), keys.get((*at, "root"), bool)
     wanted = bool(on) or "docker" in chosen or "docker-rootless" in chosen
-    if on is not None:
+    into = ""
+    if wanted:
         into = _module(documents, "docker") if on else ""
-        keys.took((*_AT, "docker", "enable"), into, "" if on else "off there, off here")
-    if root is None:
-        return
-    at = (*_AT, "docker", "root")
-    if not wanted:
-        keys.took(at, "", f"{dotted(at[-2:])} says nothing where docker is off")
-        return
-    documents.option("packages", "virtualisation.docker.enable", root)
-    into = documents.option("packages", "virtualisation.docker.rootless.enable", not root)
-    keys.took(at, into)
+        if root is None:
+            root = _ran_as_root(keys, version) and (bool(on) or "docker" in chosen)
+        for path, value in (_DOCKER if root else _ROOTLESS).items():
+            into = documents.option("packages", path, value)
+    keys.took((*at, "enable"), into, "" if on else "off there, off here")
+    if keys.value((*at, "root")) is not None:
+        keys.took((*at, "root"), into, "" if wanted else "says nothing where docker is off")
+
+
+def _ran_as_root(keys: Keys, version: str) -> bool:
+    """Whether the predecessor ran Docker's daemon as root where nobody said: later only for those who needed it."""
+    modules: Path = ("modules",)
+    swarm = keys.value((*modules, "infrastructure", "homelab-manager", "swarm"))
+    workspace = keys.value((*modules, "specialized", "ai-workspace", "enable"))
+    feature = keys.value((*_MANAGER, "features", "ai-workspace"))
+    return version != "2" or isinstance(swarm, str) or workspace is True or feature is True

@@ -43,7 +43,7 @@ def translate(
     users.take(keys, documents, warnings)
     network.take(keys, documents, warnings)
     desktop.take(keys, documents, warnings)
-    packages.take(keys, documents, warnings)
+    packages.take(keys, documents, warnings, version)
     machines.take(keys, documents, texts or {})
     remainder.take(keys, documents)
     return Import(version, layout, documents.documents(), keys.rows(), warnings, list(others))

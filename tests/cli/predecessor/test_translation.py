@@ -165,6 +165,38 @@ def test_switches_of_the_first_version() -> None:
         assert outcome(result, "packageModules.development.web") is Outcome.TAKEN
 
 
+@pytest.mark.parametrize(
+    ("value", "layout", "root"),
+    [
+        ({"packageModules": {"server": {"docker": True}}}, "flat", True),
+        ({"core": {"base": {"packages": {"packageModules": ["docker"]}}}}, "nested", False),
+        (
+            {"core": {"base": {"packages": {"packageModules": ["docker"], "docker": {"root": True}}}}},
+            "nested",
+            True,
+        ),
+        (
+            {"core": {"base": {"packages": {"packageModules": ["docker"], "docker": {"root": False}}}}},
+            "split",
+            False,
+        ),
+        ({"core": {"base": {"packages": {"packageModules": ["docker-rootless"]}}}}, "split", False),
+        (
+            {
+                "core": {"base": {"packages": {"docker": {"enable": True, "root": None}}}},
+                "modules": {"infrastructure": {"homelab-manager": {"swarm": "manager"}}},
+            },
+            "nested",
+            True,
+        ),
+    ],
+)
+def test_docker_runs_as_it_did(value: dict[str, Any], layout: str, root: bool) -> None:
+    found = options(translated(value, layout))["packages"]["virtualisation"]["docker"]
+    assert ("enable" in found) is root
+    assert ("rootless" in found) is not root
+
+
 def test_a_key_twice_tells_which_one_wins() -> None:
     files = [
         File("/old.nix", (), json.dumps(tagged({"hostName": "old"}))),
