@@ -7,6 +7,7 @@ ncc update validate                 evaluate, build, dry-activate and probe, wit
 ncc update history                  who updated what, when, and how it ended
 ncc update show [ID]                one update, with its log; the newest without an id
 ncc update rollback [ID]            back to the generation and the lock file from before it
+ncc update channels [NAME…]         fetch root's channels anew; --undo puts them back
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from cli.duration import seconds
 from cli.output import GREEN, RED, YELLOW, output_argument, paint, print_as, print_table, printable
 from common.errors import InvalidRequest
 
-_VERBS = ("check", "run", "validate", "history", "show", "rollback")
+_VERBS = ("check", "run", "validate", "history", "show", "rollback", "channels")
 _MODES = ("check", "build", "lock", "boot", "switch")
 _SERVICE = "/nixcc.updater.v1.UpdaterService"
 _SHOWN = 40
@@ -45,6 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manual", action="store_true", help="run: wait for `ncc generation confirm`")
     parser.add_argument("--within", type=seconds, default=0.0, help="run: until then it must be confirmed")
     parser.add_argument("--no-commit", action="store_true", help="run: leave the lock file uncommitted")
+    parser.add_argument("--undo", action="store_true", help="channels: as before they were fetched last")
     parser.add_argument("--lock-only", action="store_true", help="rollback: leave the running system")
     parser.add_argument("--no-wait", action="store_true", help="run, rollback: only start it")
     parser.add_argument("--limit", type=int, default=20, help="history: how many")
@@ -72,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
             flake=flake, inputs=args.names, configuration=args.configuration, policy=args.policy
         )
         return _validated(_streamed(client, stub.ValidateUpdate, validate, args.timeout), args.output)
+    if args.verb == "channels":
+        return _channels(client, stub, args)
     if args.verb == "history":
         return _history(client, stub, flake, args)
     if args.verb == "show":
@@ -209,6 +213,28 @@ def _size(count: int) -> str:
         if abs(count) >= size:
             return f"{count / size:+.1f} {unit}"
     return f"{count:+d} B"
+
+
+def _channels(client: Client, stub: Any, args: argparse.Namespace) -> int:
+    from cli.presentation import spec_to_dict
+    from nixcc.updater.v1 import updater_pb2 as pb
+
+    if args.undo and args.names:
+        raise InvalidRequest("all channels go back together", next_step="ncc update channels --undo")
+    if args.undo:
+        found = client.call(stub.RollbackChannels, pb.RollbackChannelsRequest()).channels
+    else:
+        found = _streamed(
+            client, stub.UpdateChannels, pb.UpdateChannelsRequest(names=args.names), args.timeout
+        )
+    if args.output != "table":
+        print_as(args.output, spec_to_dict(found))
+    elif not found.changes:
+        print("no channel has changed")
+    else:
+        rows = [[change.name, change.old_path or "-", change.new_path or "-"] for change in found.changes]
+        print_table(["CHANNEL", "FROM", "TO"], rows)
+    return 0
 
 
 def _validated(result: Any, output: str) -> int:

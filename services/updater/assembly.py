@@ -44,7 +44,7 @@ def assemble(context: Context) -> Service:
     cycle = Cycle(driver, history, holds, work)
     scheduler = Scheduler(policies, orders, cycle, history, driver, host_zone=_host_zone(context.root))
     reason = driver.error()
-    servicer = UpdaterServicer(UpdaterService(cycle, history), orders, context)
+    servicer = UpdaterServicer(UpdaterService(cycle, history, driver.channels), orders, context)
 
     def flakes() -> list[str]:
         return list(

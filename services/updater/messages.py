@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from nixcc.updater.v1 import update_policy_pb2
 from nixcc.updater.v1 import updater_pb2 as pb
-from services.updater.models import Impact, InputChange, Plan, Update
+from services.updater.models import ChannelChange, Impact, InputChange, Plan, Update
 
 
 def change_message(change: InputChange) -> pb.InputChange:
@@ -78,6 +80,16 @@ def update_message(update: Update) -> pb.Update:
         old_generation=update.old_generation,
         new_generation=update.new_generation,
         warnings=update.warnings,
+    )
+
+
+def channels_message(found: Sequence[ChannelChange]) -> pb.FetchedChannels:
+    """Channels that were fetched."""
+    return pb.FetchedChannels(
+        changes=[
+            pb.ChannelChange(name=change.name, old_path=change.before, new_path=change.after)
+            for change in found
+        ]
     )
 
 

@@ -231,6 +231,15 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelChange:
+    """One channel that was fetched; paths are empty where it never was."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """What keeps updates off an input."""
 

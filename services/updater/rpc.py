@@ -12,7 +12,7 @@ from nixcc.resource.v1.resource_pb2 import Progress
 from nixcc.updater.v1 import updater_pb2 as pb
 from nixcc.updater.v1 import updater_pb2_grpc
 from services.updater.drivers.base import Report, Step
-from services.updater.messages import plan_message, update_message
+from services.updater.messages import channels_message, plan_message, update_message
 from services.updater.orders import Orders
 from services.updater.service import UpdaterService
 
@@ -92,6 +92,23 @@ class UpdaterServicer(updater_pb2_grpc.UpdaterServiceServicer):
                 yield pb.RollbackUpdateResponse(progress=event)
             else:
                 yield pb.RollbackUpdateResponse(result=update_message(event))
+
+    async def UpdateChannels(
+        self, request: pb.UpdateChannelsRequest, context: Any
+    ) -> AsyncIterator[pb.UpdateChannelsResponse]:
+        async for event in self._long(
+            lambda report, cancel: self._service.update_channels(list(request.names), report)
+        ):
+            if isinstance(event, Progress):
+                yield pb.UpdateChannelsResponse(progress=event)
+            else:
+                yield pb.UpdateChannelsResponse(result=channels_message(event))
+
+    async def RollbackChannels(
+        self, request: pb.RollbackChannelsRequest, context: Any
+    ) -> pb.RollbackChannelsResponse:
+        found = await self._context.run(self._service.roll_back_channels)
+        return pb.RollbackChannelsResponse(channels=channels_message(found))
 
     def _long(self, work: Callable[[Report, threading.Event], T]) -> AsyncIterator[Progress | T]:
         """Progress while the work runs, then its result."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from common.errors import InvalidRequest, Violation
 from services.updater.cycle import Cycle
-from services.updater.drivers.base import Report
+from services.updater.drivers.base import Channels, ChannelState, Report, Step
 from services.updater.history import History
-from services.updater.models import Check, Order, Plan, Update
+from services.updater.models import ChannelChange, Check, Order, Plan, Update
 from services.updater.orders import plain_folder
 
 _PAGE, _LARGEST_PAGE = 50, 1_000
@@ -18,8 +18,9 @@ _PAGE, _LARGEST_PAGE = 50, 1_000
 class UpdaterService:
     """Updates, past and to come."""
 
-    def __init__(self, cycle: Cycle, history: History) -> None:
+    def __init__(self, cycle: Cycle, history: History, channels: Channels) -> None:
         self._cycle = cycle
+        self._channels = channels
         self._history = history
 
     def check(self, order: Order, build: bool, report: Report, cancel: threading.Event) -> Plan:
@@ -40,6 +41,19 @@ class UpdaterService:
         """Goes back to before an update."""
         return self._cycle.take_back(id, requested_by[:255], lock_only, report, cancel)
 
+    def update_channels(self, names: Sequence[str], report: Report) -> Sequence[ChannelChange]:
+        """Fetches channels; gives those that differ."""
+        report(Step("fetching channels"))
+        before = self._channels.all()
+        self._channels.update(names)
+        return _differences(before, self._channels.all())
+
+    def roll_back_channels(self) -> Sequence[ChannelChange]:
+        """Puts the channels back to before the last fetch; gives those that differ."""
+        before = self._channels.all()
+        self._channels.roll_back()
+        return _differences(before, self._channels.all())
+
     def get(self, id: str) -> tuple[Update, Sequence[str]]:
         """An update and its log; NotFound."""
         update = self._history.get(id)
@@ -56,3 +70,15 @@ class UpdaterService:
         rows = [row for row in rows if not token or row.id < token]
         page = rows[:size]
         return page, page[-1].id if len(rows) > size else ""
+
+
+def _differences(
+    before: Mapping[str, ChannelState], after: Mapping[str, ChannelState]
+) -> Sequence[ChannelChange]:
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        old = before[name].path if name in before else ""
+        new = after[name].path if name in after else ""
+        if old != new:
+            found.append(ChannelChange(name, old, new))
+    return found

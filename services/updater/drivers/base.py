@@ -158,6 +158,12 @@ class Channels(Protocol):
     def remove(self, name: str) -> bool:
         """Forgets it; False: gone already."""
 
+    def update(self, names: Sequence[str]) -> None:
+        """Fetches these, or all; all or none change. NotFound, HostUnavailable."""
+
+    def roll_back(self) -> None:
+        """As before the last fetch. NotFound: there is no before."""
+
 
 class Notifier(Protocol):
     """Tells people how updates ended."""

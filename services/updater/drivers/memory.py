@@ -277,6 +277,9 @@ class MemoryChannels:
     def __init__(self) -> None:
         self.channels: dict[str, ChannelState] = {}
         self.unreachable: set[str] = set()
+        # What a server has now, by address; and what was here before each fetch.
+        self.versions: dict[str, int] = {}
+        self.before: list[dict[str, ChannelState]] = []
 
     def all(self) -> Mapping[str, ChannelState]:
         return dict(self.channels)
@@ -286,11 +289,30 @@ class MemoryChannels:
             raise HostUnavailable(f"{url} can't be reached", retry_after=60.0)
         if url.startswith("ftp"):
             raise InvalidRequest(f"{url} can't be fetched")
-        digest = hashlib.sha256(url.encode()).hexdigest()[:8]
-        self.channels[name] = ChannelState(name, url, f"/nix/store/{digest}-{name}/{name}")
+        self.before.append(dict(self.channels))
+        self.channels[name] = self._fetched(name, url)
 
     def remove(self, name: str) -> bool:
         return self.channels.pop(name, None) is not None
+
+    def update(self, names: Sequence[str]) -> None:
+        if missing := sorted(set(names) - self.channels.keys()):
+            raise NotFound(f"there is no channel {missing[0]}")
+        wanted = names or list(self.channels)
+        if lost := [name for name in wanted if self.channels[name].url in self.unreachable]:
+            raise HostUnavailable(f"{self.channels[lost[0]].url} can't be reached", retry_after=60.0)
+        self.before.append(dict(self.channels))
+        for name in wanted:
+            self.channels[name] = self._fetched(name, self.channels[name].url)
+
+    def roll_back(self) -> None:
+        if not self.before:
+            raise NotFound("the channels were fetched once at most")
+        self.channels = self.before.pop()
+
+    def _fetched(self, name: str, url: str) -> ChannelState:
+        digest = hashlib.sha256(f"{url} {self.versions.get(url, 1)}".encode()).hexdigest()[:8]
+        return ChannelState(name, url, f"/nix/store/{digest}-{name}/{name}")
 
 
 class MemoryNotifier:

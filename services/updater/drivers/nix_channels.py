@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.errors import CommandFailed
+from common.errors import CommandFailed, NotFound
 from common.nix.failures import explained
 from common.process import run
 from services.updater.drivers.base import ChannelState
 
 _FETCHING = 1_800.0
+_GENERATION = re.compile(r"channels-[0-9]+-link")
 
 
 class NixChannels:
@@ -64,6 +66,16 @@ class NixChannels:
         self._channel("--remove", name)
         return True
 
+    def update(self, names: Sequence[str]) -> None:
+        if missing := sorted(set(names) - self.all().keys()):
+            raise NotFound(f"there is no channel {missing[0]}", next_step="ncc get channels lists them")
+        self._channel("--update", *names)
+
+    def roll_back(self) -> None:
+        if not any(map(_has_older, self._profiles)):
+            raise NotFound("the channels were fetched once at most")
+        self._channel("--rollback")
+
     def _path(self, name: str) -> str:
         for profile in self._profiles:
             path = profile / name
@@ -73,9 +85,22 @@ class NixChannels:
 
     def _channel(self, *arguments: str) -> None:
         try:
-            run(["nix-channel", *arguments], env=self._environment, timeout=_FETCHING)
+            # Without the option a channel fetched within the last hour is not looked at again.
+            argv = ["nix-channel", *arguments, "--option", "tarball-ttl", "0"]
+            run(argv, env=self._environment, timeout=_FETCHING)
         except CommandFailed as error:
             raise explained(error.stderr) from error
+
+
+def _has_older(profile: Path) -> bool:
+    """Whether a profile has a generation before its own."""
+    try:
+        own = os.readlink(profile).rpartition("/")[2]
+        links = [link for link in os.listdir(profile.parent) if _GENERATION.fullmatch(link)]
+    except OSError:
+        return False
+    number = {link: int(link.split("-")[-2]) for link in links}
+    return own in number and min(number.values()) < number[own]
 
 
 def _default_name(url: str) -> str:

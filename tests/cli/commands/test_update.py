@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -271,6 +272,26 @@ def test_missing_attribute(world: World) -> None:
     told = world.run("run", "--configuration", "nobody", code=5)
     assert "nobody" in told
     assert world.state() == before
+
+
+def test_channels(world: World, tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    (server / "tree").mkdir(parents=True)
+
+    def publish(version: int) -> None:
+        (server / "tree/default.nix").write_text(f"{{ version = {version}; }}\n")
+        with tarfile.open(server / "nixexprs.tar.xz", "w:xz") as tar:
+            tar.add(server / "tree", "tree")
+
+    publish(1)
+    world.daemon.apply({"kind": "Channel", "metadata": {"name": "mine"}, "spec": {"url": f"file://{server}"}})
+    assert "no channel has changed" in world.run("channels", code=0)
+    publish(2)
+    [change] = world.json("channels", "mine")["changes"]
+    assert "version = 2" in (Path(change["new_path"]) / "default.nix").read_text()
+    assert change["old_path"] in world.run("channels", "--undo", code=0)
+    assert "there is no channel other" in world.run("channels", "other", code=5)
+    assert "go back together" in world.run("channels", "mine", "--undo", code=2)
 
 
 def test_usage(world: World) -> None:

@@ -174,6 +174,21 @@ async def test_a_caller_that_leaves_ends_a_build(updater: Any, host: Host) -> No
     assert host.locked("a") == revision(1)
 
 
+async def test_channels(updater: Any, host: Host) -> None:
+    url = "https://example.org/nixos"
+    host.driver.channels.set("nixos", url)
+    host.driver.channels.versions[url] = 2
+    messages, found = await ended(updater.UpdateChannels(pb.UpdateChannelsRequest()))
+    assert messages == ["fetching channels"]
+    assert [change.name for change in found.changes] == ["nixos"]
+    back = await updater.RollbackChannels(pb.RollbackChannelsRequest())
+    assert [(c.old_path, c.new_path) for c in back.channels.changes] == [
+        (found.changes[0].new_path, found.changes[0].old_path)
+    ]
+    with pytest.raises(NotFound):
+        await ended(updater.UpdateChannels(pb.UpdateChannelsRequest(names=["other"])))
+
+
 async def test_description(channel: grpc.aio.Channel) -> None:
     manager: Any = manager_pb2_grpc.ManagerServiceStub(channel)
     described = await manager.Describe(manager_pb2.DescribeRequest())

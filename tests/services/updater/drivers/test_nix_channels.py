@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ControlError
+from common.errors import ControlError, NotFound
 from services.updater.drivers.base import ChannelState
 from services.updater.drivers.nix_channels import NixChannels
 from updater_flakes import nix_environment
@@ -45,6 +45,23 @@ def test_whole_life(channels: NixChannels, tmp_path: Path) -> None:
     assert channels.remove("mine")
     assert not channels.remove("mine")
     assert channels.all() == {}
+
+
+def test_fetched_anew_and_put_back(channels: NixChannels, tmp_path: Path) -> None:
+    channels.set("mine", publish(tmp_path / "server", 1))
+    first = channels.all()["mine"].path
+    publish(tmp_path / "server", 2)
+    channels.update(["mine"])
+    second = channels.all()["mine"].path
+    assert "version = 2" in (Path(second) / "default.nix").read_text()
+    channels.update([])
+    assert channels.all()["mine"].path == second
+    channels.roll_back()
+    assert channels.all()["mine"].path == first
+    with pytest.raises(NotFound):
+        channels.update(["other"])
+    with pytest.raises(NotFound, match="once at most"):
+        channels.roll_back()
 
 
 def test_unreachable_leaves_all_as_it_was(channels: NixChannels, tmp_path: Path) -> None:

@@ -759,3 +759,130 @@ class RollbackUpdateResponse(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
 
 global___RollbackUpdateResponse = RollbackUpdateResponse
+
+@typing.final
+class UpdateChannelsRequest(google.protobuf.message.Message):
+    """Which channels to fetch."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: builtins.int
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Their names; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["names", b"names"]) -> None: ...
+
+global___UpdateChannelsRequest = UpdateChannelsRequest
+
+@typing.final
+class UpdateChannelsResponse(google.protobuf.message.Message):
+    """Progress, at last the channels."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___FetchedChannels:
+        """What changed."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___FetchedChannels | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___UpdateChannelsResponse = UpdateChannelsResponse
+
+@typing.final
+class FetchedChannels(google.protobuf.message.Message):
+    """Channels that were fetched or put back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: builtins.int
+    @property
+    def changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ChannelChange]:
+        """Those that differ, by name."""
+
+    def __init__(
+        self,
+        *,
+        changes: collections.abc.Iterable[global___ChannelChange] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["changes", b"changes"]) -> None: ...
+
+global___FetchedChannels = FetchedChannels
+
+@typing.final
+class ChannelChange(google.protobuf.message.Message):
+    """One channel that differs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    OLD_PATH_FIELD_NUMBER: builtins.int
+    NEW_PATH_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    old_path: builtins.str
+    """Its store path before; empty: it was never fetched."""
+    new_path: builtins.str
+    """Its store path now; empty: it was never fetched."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        old_path: builtins.str = ...,
+        new_path: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "new_path", b"new_path", "old_path", b"old_path"]) -> None: ...
+
+global___ChannelChange = ChannelChange
+
+@typing.final
+class RollbackChannelsRequest(google.protobuf.message.Message):
+    """Nothing more to say."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___RollbackChannelsRequest = RollbackChannelsRequest
+
+@typing.final
+class RollbackChannelsResponse(google.protobuf.message.Message):
+    """The channels."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: builtins.int
+    @property
+    def channels(self) -> global___FetchedChannels:
+        """What changed."""
+
+    def __init__(
+        self,
+        *,
+        channels: global___FetchedChannels | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["channels", b"channels"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["channels", b"channels"]) -> None: ...
+
+global___RollbackChannelsResponse = RollbackChannelsResponse

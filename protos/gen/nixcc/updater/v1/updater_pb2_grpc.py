@@ -65,6 +65,16 @@ class UpdaterServiceStub(object):
                 request_serializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackUpdateRequest.SerializeToString,
                 response_deserializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackUpdateResponse.FromString,
                 _registered_method=True)
+        self.UpdateChannels = channel.unary_stream(
+                '/nixcc.updater.v1.UpdaterService/UpdateChannels',
+                request_serializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.UpdateChannelsRequest.SerializeToString,
+                response_deserializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.UpdateChannelsResponse.FromString,
+                _registered_method=True)
+        self.RollbackChannels = channel.unary_unary(
+                '/nixcc.updater.v1.UpdaterService/RollbackChannels',
+                request_serializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackChannelsRequest.SerializeToString,
+                response_deserializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackChannelsResponse.FromString,
+                _registered_method=True)
 
 
 class UpdaterServiceServicer(object):
@@ -114,6 +124,20 @@ class UpdaterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateChannels(self, request, context):
+        """Fetches the root user's channels anew, all or some. What uses them is not built again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackChannels(self, request, context):
+        """Puts the channels back to before they were fetched last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UpdaterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +170,16 @@ def add_UpdaterServiceServicer_to_server(servicer, server):
                     servicer.RollbackUpdate,
                     request_deserializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackUpdateRequest.FromString,
                     response_serializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackUpdateResponse.SerializeToString,
+            ),
+            'UpdateChannels': grpc.unary_stream_rpc_method_handler(
+                    servicer.UpdateChannels,
+                    request_deserializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.UpdateChannelsRequest.FromString,
+                    response_serializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.UpdateChannelsResponse.SerializeToString,
+            ),
+            'RollbackChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackChannels,
+                    request_deserializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackChannelsRequest.FromString,
+                    response_serializer=nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackChannelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +345,60 @@ class UpdaterService(object):
             '/nixcc.updater.v1.UpdaterService/RollbackUpdate',
             nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackUpdateRequest.SerializeToString,
             nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackUpdateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.updater.v1.UpdaterService/UpdateChannels',
+            nixcc_dot_updater_dot_v1_dot_updater__pb2.UpdateChannelsRequest.SerializeToString,
+            nixcc_dot_updater_dot_v1_dot_updater__pb2.UpdateChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nixcc.updater.v1.UpdaterService/RollbackChannels',
+            nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackChannelsRequest.SerializeToString,
+            nixcc_dot_updater_dot_v1_dot_updater__pb2.RollbackChannelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

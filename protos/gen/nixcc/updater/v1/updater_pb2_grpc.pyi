@@ -59,6 +59,18 @@ class UpdaterServiceStub:
     ]
     """Goes back to the generation and the lock file from before an update."""
 
+    UpdateChannels: grpc.UnaryStreamMultiCallable[
+        nixcc.updater.v1.updater_pb2.UpdateChannelsRequest,
+        nixcc.updater.v1.updater_pb2.UpdateChannelsResponse,
+    ]
+    """Fetches the root user's channels anew, all or some. What uses them is not built again."""
+
+    RollbackChannels: grpc.UnaryUnaryMultiCallable[
+        nixcc.updater.v1.updater_pb2.RollbackChannelsRequest,
+        nixcc.updater.v1.updater_pb2.RollbackChannelsResponse,
+    ]
+    """Puts the channels back to before they were fetched last."""
+
 class UpdaterServiceAsyncStub:
     """Looks for updates, makes them, and takes them back. Only one update of a flake runs at a time."""
 
@@ -99,6 +111,18 @@ class UpdaterServiceAsyncStub:
         nixcc.updater.v1.updater_pb2.RollbackUpdateResponse,
     ]
     """Goes back to the generation and the lock file from before an update."""
+
+    UpdateChannels: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.updater.v1.updater_pb2.UpdateChannelsRequest,
+        nixcc.updater.v1.updater_pb2.UpdateChannelsResponse,
+    ]
+    """Fetches the root user's channels anew, all or some. What uses them is not built again."""
+
+    RollbackChannels: grpc.aio.UnaryUnaryMultiCallable[
+        nixcc.updater.v1.updater_pb2.RollbackChannelsRequest,
+        nixcc.updater.v1.updater_pb2.RollbackChannelsResponse,
+    ]
+    """Puts the channels back to before they were fetched last."""
 
 class UpdaterServiceServicer(metaclass=abc.ABCMeta):
     """Looks for updates, makes them, and takes them back. Only one update of a flake runs at a time."""
@@ -152,5 +176,21 @@ class UpdaterServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[nixcc.updater.v1.updater_pb2.RollbackUpdateResponse], collections.abc.AsyncIterator[nixcc.updater.v1.updater_pb2.RollbackUpdateResponse]]:
         """Goes back to the generation and the lock file from before an update."""
+
+    @abc.abstractmethod
+    def UpdateChannels(
+        self,
+        request: nixcc.updater.v1.updater_pb2.UpdateChannelsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.updater.v1.updater_pb2.UpdateChannelsResponse], collections.abc.AsyncIterator[nixcc.updater.v1.updater_pb2.UpdateChannelsResponse]]:
+        """Fetches the root user's channels anew, all or some. What uses them is not built again."""
+
+    @abc.abstractmethod
+    def RollbackChannels(
+        self,
+        request: nixcc.updater.v1.updater_pb2.RollbackChannelsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[nixcc.updater.v1.updater_pb2.RollbackChannelsResponse, collections.abc.Awaitable[nixcc.updater.v1.updater_pb2.RollbackChannelsResponse]]:
+        """Puts the channels back to before they were fetched last."""
 
 def add_UpdaterServiceServicer_to_server(servicer: UpdaterServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
