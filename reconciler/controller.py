@@ -64,11 +64,11 @@ class Controller:
     def hint(self, entry: Entry) -> None:
         """The host may have changed under this resource."""
         now = time.monotonic()
+        entry.noticed = entry.noticed or now
         echo = entry.applied_at + _ECHO - now
         if echo > 0:
             self.queue.add_after(entry.ref, echo)
             return
-        entry.noticed = entry.noticed or now
         self.queue.add(entry.ref, Priority.HINT)
 
     def settled(self, ref: Ref) -> asyncio.Future[Outcome]:

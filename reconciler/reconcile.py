@@ -193,6 +193,7 @@ class Reconciler:
                 STALLED: Aspect(TRUE, "Flapping", message),
             }
             return aspects, After(self._flapping.delay(entry.ref))
+        entry.noticed = entry.noticed or time.monotonic()
         return _Step(entry, seen.action, seen, heal)
 
     def _unreadable(self, entry: Entry, error: ControlError) -> tuple[dict[str, Aspect], Outcome]:

@@ -168,15 +168,20 @@ class Owner:
 
         async def done() -> bool:
             listed = (await self.cp.state.List(state_pb2.ListRequest(kind="Widget"))).resources
-            return {one.metadata.name for one in listed} == set(self.wanted) and all(map(ready, listed))
+            # Ready alone may be older than the last change behind its back.
+            return (
+                {one.metadata.name for one in listed} == set(self.wanted)
+                and all(map(ready, listed))
+                and all(ok(self.host, name, spec) for name, spec in self.wanted.items())
+            )
 
         try:
             await eventually(done, seconds)
         except AssertionError:
             listed = (await self.cp.state.List(state_pb2.ListRequest(kind="Widget"))).resources
-            raise AssertionError(f"not converged: {listed}\nfaults: {self.faults}") from None
-        for name, spec in self.wanted.items():
-            assert matches(self.host.objects[name], spec), (name, self.host.objects[name], spec)
+            raise AssertionError(
+                f"not converged: {listed}\nhost: {self.host.objects}\nfaults: {self.faults}"
+            ) from None
 
 
 def matches(found: Any, spec: Any) -> bool:
