@@ -45,6 +45,12 @@ class StateBackupKind:
         for index, recipient in enumerate(spec.recipients):
             if wrong := wrong_recipient(recipient):
                 found.append(Violation(f"recipients[{index}]", wrong))
+        for field in ("passphrase_file", "identity_file"):
+            # No pattern says it, since its error would repeat what may be a secret.
+            if spec.HasField(field) and not getattr(spec, field).startswith("/"):
+                found.append(
+                    Violation(field, "must be an absolute path: the secret itself stays in that file")
+                )
         if bool(spec.recipients) == bool(spec.passphrase_file):
             text = "either recipients or a passphrase_file is needed: archives hold secrets and are always encrypted"
             found.append(Violation("recipients", text))

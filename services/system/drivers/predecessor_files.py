@@ -15,6 +15,7 @@ FLAT, NESTED, SPLIT = "system-config.nix", "systemConfig.nix", "systemConfig"
 LEAF = "config.nix"
 # A tree with more is no configuration; told are so many other files at most.
 _MOST_LEAVES, _MOST_OTHERS, _DEEPEST = 2_000, 200, 40
+_LARGEST = 8 * 1024 * 1024
 _LARGEST_COMPOSE = 256 * 1024
 
 _NOTES = {
@@ -86,15 +87,21 @@ def compose_text(path: Path) -> str:
 
 def _regular(path: Path, others: list[tuple[Path, str]]) -> Path | None:
     try:
-        mode = path.lstat().st_mode
+        status = path.lstat()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _explained(error, path) from error
-    if stat.S_ISREG(mode):
-        return path
+    if stat.S_ISREG(status.st_mode):
+        return _small(path, status.st_size)
     others.append((path, "is no regular file (the predecessor follows no links here): not read"))
     return None
+
+
+def _small(path: Path, size: int) -> Path:
+    if size > _LARGEST:
+        raise InvalidRequest(f"{path} has {size >> 20} MiB: no configuration is as large")
+    return path
 
 
 def _leaves(
@@ -121,7 +128,7 @@ def _leaves(
             count[0] += 1
             if count[0] > _MOST_LEAVES:
                 raise InvalidRequest(f"{folder} and its neighbours hold more than {_MOST_LEAVES} {LEAF}")
-            yield path, at
+            yield _small(path, entry.stat().st_size), at
         else:
             others.append((path, f"only files named {LEAF} belong to the configuration: not read"))
 

@@ -150,6 +150,15 @@ def test_what_is_refused(control: daemons.Daemon, spec: dict[str, Any], told: st
     assert str(IDENTITY) not in done.stderr + control.log
 
 
+def test_a_secret_where_a_path_is_wanted_is_not_repeated(control: daemons.Daemon) -> None:
+    secret = "correct-horse-battery"
+    for field in ("passphrase_file", "identity_file"):
+        done = control.run("apply", "-f", "-", stdin=json.dumps(policy(**{field: secret})))
+        assert done.returncode == 2
+        assert field in done.stderr
+        assert secret not in done.stderr + control.log
+
+
 def test_wrong_ways_to_ask(control: daemons.Daemon) -> None:
     assert control.run("backup", "verify").returncode == 2
     assert control.run("backup", "create", "none").returncode == 5

@@ -153,6 +153,22 @@ def test_what_is_not_there(driver: PredecessorDriver, tmp_path: Path) -> None:
         driver.read(str(tmp_path / "other.nix"))
 
 
+def test_what_is_no_text(driver: PredecessorDriver, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "system-config.nix")
+    with pytest.raises(NotFound):
+        driver.read(str(tmp_path))
+    (tmp_path / "systemConfig/a").mkdir(parents=True)
+    os.mkfifo(tmp_path / "systemConfig/a/config.nix")
+    with pytest.raises(NotFound):
+        driver.read(str(tmp_path))
+    (tmp_path / "systemConfig.nix").write_bytes(b"\xff\xfe{ a = 1; }")
+    with pytest.raises(InvalidRequest, match="systemConfig.nix"):
+        driver.read(str(tmp_path))
+    os.truncate(tmp_path / "systemConfig.nix", 1 << 30)
+    with pytest.raises(InvalidRequest, match="1024 MiB"):
+        driver.read(str(tmp_path))
+
+
 def test_names_are_never_code(driver: PredecessorDriver, tmp_path: Path) -> None:
     folder = tmp_path / "a\"; builtins.abort ''x'' ${toString 1} =b:c"
     folder.mkdir()

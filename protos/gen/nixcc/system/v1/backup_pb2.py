@@ -27,7 +27,7 @@ from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_optio
 from nixcc.resource.v1 import resource_pb2 as nixcc_dot_resource_dot_v1_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnixcc/system/v1/backup.proto\x12\x0fnixcc.system.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fnixcc/resource/v1/options.proto\x1a nixcc/resource/v1/resource.proto\"\x8f\x04\n\x0bStateBackup\x12,\n\x08schedule\x18\x01 \x01(\tB\x15\xd2\xc1\x18\x11\x12\x0c\"30 3 * * *\"h\xc8\x01H\x00\x88\x01\x01\x12\x36\n\x06\x66older\x18\x02 \x01(\tB!\xd2\xc1\x18\x1d\x12\x13\"/var/backup/nixcc\"b\x03/.*h\xff\x1fH\x01\x88\x01\x01\x12\x1c\n\nrecipients\x18\x03 \x03(\tB\x08\xd2\xc1\x18\x04\x30\x02h@\x12*\n\x0fpassphrase_file\x18\x04 \x01(\tB\x0c\xd2\xc1\x18\x08\x62\x03/.*h\xff\x1fH\x02\x88\x01\x01\x12(\n\ridentity_file\x18\x05 \x01(\tB\x0c\xd2\xc1\x18\x08\x62\x03/.*h\xff\x1fH\x03\x88\x01\x01\x12%\n\x0fverify_schedule\x18\x06 \x01(\tB\x07\xd2\xc1\x18\x03h\xc8\x01H\x04\x88\x01\x01\x12.\n\x04keep\x18\x07 \x01(\x0b\x32\x1b.nixcc.system.v1.KeepPolicyH\x05\x88\x01\x01\x12,\n\x13nixos_configuration\x18\x08 \x01(\x08\x42\n\xd2\xc1\x18\x06\x12\x04trueH\x06\x88\x01\x01:.\xca\xc1\x18*\x10\x01\x1a\x0cstatebackups\"\x06\x62\x61\x63kup*\x08schedule*\x06\x66olderB\x0b\n\t_scheduleB\t\n\x07_folderB\x12\n\x10_passphrase_fileB\x10\n\x0e_identity_fileB\x12\n\x10_verify_scheduleB\x07\n\x05_keepB\x16\n\x14_nixos_configuration\"\xac\x01\n\nKeepPolicy\x12\x1a\n\x04last\x18\x01 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x00\x88\x01\x01\x12\x1b\n\x05\x64\x61ily\x18\x02 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x01\x88\x01\x01\x12\x1c\n\x06weekly\x18\x03 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x02\x88\x01\x01\x12\x1d\n\x07monthly\x18\x04 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x03\x88\x01\x01\x42\x07\n\x05_lastB\x08\n\x06_dailyB\t\n\x07_weeklyB\n\n\x08_monthly\"\x87\x01\n\x13\x43reateBackupRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0e\n\x06\x66older\x18\x02 \x01(\t\x12\x12\n\nrecipients\x18\x03 \x03(\t\x12\x17\n\x0fpassphrase_file\x18\x04 \x01(\t\x12#\n\x1bwithout_nixos_configuration\x18\x05 \x01(\x08\"{\n\x14\x43reateBackupResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.nixcc.system.v1.BackupH\x00\x42\x07\n\x05\x65vent\"\xb7\x01\n\x06\x42\x61\x63kup\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12/\n\x0bverify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\x07 \x01(\t\"$\n\x12ListBackupsRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"v\n\x13ListBackupsResponse\x12(\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x17.nixcc.system.v1.Backup\x12\x35\n\x08policies\x18\x02 \x03(\x0b\x32#.nixcc.system.v1.BackupPolicyStatus\"\xf3\x01\n\x12\x42\x61\x63kupPolicyStatus\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12*\n\tlast_good\x18\x02 \x01(\x0b\x32\x17.nixcc.system.v1.Backup\x12,\n\x08next_run\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08last_try\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x14\n\x0cverify_error\x18\x06 \x01(\t\x12\x0f\n\x07overdue\x18\x07 \x01(\x08\x12\x0f\n\x07running\x18\x08 \x01(\x08\"S\n\x13VerifyBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x15\n\ridentity_file\x18\x02 \x01(\t\x12\x17\n\x0fpassphrase_file\x18\x03 \x01(\t\"\x83\x01\n\x14VerifyBackupResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.nixcc.system.v1.BackupContentsH\x00\x42\x07\n\x05\x65vent\"\x92\x01\n\x0e\x42\x61\x63kupContents\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x11\n\tdatabases\x18\x03 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0f\n\x07skipped\x18\x06 \x03(\t\"\x90\x01\n\x14RestoreBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x15\n\ridentity_file\x18\x02 \x01(\t\x12\x17\n\x0fpassphrase_file\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\x1b\n\x13nixos_configuration\x18\x05 \x01(\x08\x12\r\n\x05store\x18\x06 \x01(\x08\"\x84\x01\n\x15RestoreBackupResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.nixcc.system.v1.RestoredBackupH\x00\x42\x07\n\x05\x65vent\"y\n\x0eRestoredBackup\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x31\n\x08\x63ontents\x18\x02 \x01(\x0b\x32\x1f.nixcc.system.v1.BackupContents\x12\x10\n\x08replaced\x18\x03 \x01(\t\x12\x12\n\nnext_steps\x18\x04 \x03(\t\"2\n\x13\x44\x65leteBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x16\n\x14\x44\x65leteBackupResponse2\xe6\x03\n\rBackupService\x12]\n\x0c\x43reateBackup\x12$.nixcc.system.v1.CreateBackupRequest\x1a%.nixcc.system.v1.CreateBackupResponse0\x01\x12X\n\x0bListBackups\x12#.nixcc.system.v1.ListBackupsRequest\x1a$.nixcc.system.v1.ListBackupsResponse\x12]\n\x0cVerifyBackup\x12$.nixcc.system.v1.VerifyBackupRequest\x1a%.nixcc.system.v1.VerifyBackupResponse0\x01\x12`\n\rRestoreBackup\x12%.nixcc.system.v1.RestoreBackupRequest\x1a&.nixcc.system.v1.RestoreBackupResponse0\x01\x12[\n\x0c\x44\x65leteBackup\x12$.nixcc.system.v1.DeleteBackupRequest\x1a%.nixcc.system.v1.DeleteBackupResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnixcc/system/v1/backup.proto\x12\x0fnixcc.system.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fnixcc/resource/v1/options.proto\x1a nixcc/resource/v1/resource.proto\"\x85\x04\n\x0bStateBackup\x12,\n\x08schedule\x18\x01 \x01(\tB\x15\xd2\xc1\x18\x11\x12\x0c\"30 3 * * *\"h\xc8\x01H\x00\x88\x01\x01\x12\x36\n\x06\x66older\x18\x02 \x01(\tB!\xd2\xc1\x18\x1d\x12\x13\"/var/backup/nixcc\"b\x03/.*h\xff\x1fH\x01\x88\x01\x01\x12\x1c\n\nrecipients\x18\x03 \x03(\tB\x08\xd2\xc1\x18\x04\x30\x02h@\x12%\n\x0fpassphrase_file\x18\x04 \x01(\tB\x07\xd2\xc1\x18\x03h\xff\x1fH\x02\x88\x01\x01\x12#\n\ridentity_file\x18\x05 \x01(\tB\x07\xd2\xc1\x18\x03h\xff\x1fH\x03\x88\x01\x01\x12%\n\x0fverify_schedule\x18\x06 \x01(\tB\x07\xd2\xc1\x18\x03h\xc8\x01H\x04\x88\x01\x01\x12.\n\x04keep\x18\x07 \x01(\x0b\x32\x1b.nixcc.system.v1.KeepPolicyH\x05\x88\x01\x01\x12,\n\x13nixos_configuration\x18\x08 \x01(\x08\x42\n\xd2\xc1\x18\x06\x12\x04trueH\x06\x88\x01\x01:.\xca\xc1\x18*\x10\x01\x1a\x0cstatebackups\"\x06\x62\x61\x63kup*\x08schedule*\x06\x66olderB\x0b\n\t_scheduleB\t\n\x07_folderB\x12\n\x10_passphrase_fileB\x10\n\x0e_identity_fileB\x12\n\x10_verify_scheduleB\x07\n\x05_keepB\x16\n\x14_nixos_configuration\"\xac\x01\n\nKeepPolicy\x12\x1a\n\x04last\x18\x01 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x00\x88\x01\x01\x12\x1b\n\x05\x64\x61ily\x18\x02 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x01\x88\x01\x01\x12\x1c\n\x06weekly\x18\x03 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x02\x88\x01\x01\x12\x1d\n\x07monthly\x18\x04 \x01(\rB\x07\xd2\xc1\x18\x03X\x90NH\x03\x88\x01\x01\x42\x07\n\x05_lastB\x08\n\x06_dailyB\t\n\x07_weeklyB\n\n\x08_monthly\"\x87\x01\n\x13\x43reateBackupRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0e\n\x06\x66older\x18\x02 \x01(\t\x12\x12\n\nrecipients\x18\x03 \x03(\t\x12\x17\n\x0fpassphrase_file\x18\x04 \x01(\t\x12#\n\x1bwithout_nixos_configuration\x18\x05 \x01(\x08\"{\n\x14\x43reateBackupResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.nixcc.system.v1.BackupH\x00\x42\x07\n\x05\x65vent\"\xb7\x01\n\x06\x42\x61\x63kup\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12/\n\x0bverify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\x07 \x01(\t\"$\n\x12ListBackupsRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"v\n\x13ListBackupsResponse\x12(\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x17.nixcc.system.v1.Backup\x12\x35\n\x08policies\x18\x02 \x03(\x0b\x32#.nixcc.system.v1.BackupPolicyStatus\"\xf3\x01\n\x12\x42\x61\x63kupPolicyStatus\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12*\n\tlast_good\x18\x02 \x01(\x0b\x32\x17.nixcc.system.v1.Backup\x12,\n\x08next_run\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08last_try\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x14\n\x0cverify_error\x18\x06 \x01(\t\x12\x0f\n\x07overdue\x18\x07 \x01(\x08\x12\x0f\n\x07running\x18\x08 \x01(\x08\"S\n\x13VerifyBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x15\n\ridentity_file\x18\x02 \x01(\t\x12\x17\n\x0fpassphrase_file\x18\x03 \x01(\t\"\x83\x01\n\x14VerifyBackupResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.nixcc.system.v1.BackupContentsH\x00\x42\x07\n\x05\x65vent\"\x92\x01\n\x0e\x42\x61\x63kupContents\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x11\n\tdatabases\x18\x03 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0f\n\x07skipped\x18\x06 \x03(\t\"\x90\x01\n\x14RestoreBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x15\n\ridentity_file\x18\x02 \x01(\t\x12\x17\n\x0fpassphrase_file\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\x1b\n\x13nixos_configuration\x18\x05 \x01(\x08\x12\r\n\x05store\x18\x06 \x01(\x08\"\x84\x01\n\x15RestoreBackupResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.nixcc.system.v1.RestoredBackupH\x00\x42\x07\n\x05\x65vent\"y\n\x0eRestoredBackup\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x31\n\x08\x63ontents\x18\x02 \x01(\x0b\x32\x1f.nixcc.system.v1.BackupContents\x12\x10\n\x08replaced\x18\x03 \x01(\t\x12\x12\n\nnext_steps\x18\x04 \x03(\t\"2\n\x13\x44\x65leteBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x16\n\x14\x44\x65leteBackupResponse2\xe6\x03\n\rBackupService\x12]\n\x0c\x43reateBackup\x12$.nixcc.system.v1.CreateBackupRequest\x1a%.nixcc.system.v1.CreateBackupResponse0\x01\x12X\n\x0bListBackups\x12#.nixcc.system.v1.ListBackupsRequest\x1a$.nixcc.system.v1.ListBackupsResponse\x12]\n\x0cVerifyBackup\x12$.nixcc.system.v1.VerifyBackupRequest\x1a%.nixcc.system.v1.VerifyBackupResponse0\x01\x12`\n\rRestoreBackup\x12%.nixcc.system.v1.RestoreBackupRequest\x1a&.nixcc.system.v1.RestoreBackupResponse0\x01\x12[\n\x0c\x44\x65leteBackup\x12$.nixcc.system.v1.DeleteBackupRequest\x1a%.nixcc.system.v1.DeleteBackupResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,9 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATEBACKUP'].fields_by_name['recipients']._loaded_options = None
   _globals['_STATEBACKUP'].fields_by_name['recipients']._serialized_options = b'\322\301\030\0040\002h@'
   _globals['_STATEBACKUP'].fields_by_name['passphrase_file']._loaded_options = None
-  _globals['_STATEBACKUP'].fields_by_name['passphrase_file']._serialized_options = b'\322\301\030\010b\003/.*h\377\037'
+  _globals['_STATEBACKUP'].fields_by_name['passphrase_file']._serialized_options = b'\322\301\030\003h\377\037'
   _globals['_STATEBACKUP'].fields_by_name['identity_file']._loaded_options = None
-  _globals['_STATEBACKUP'].fields_by_name['identity_file']._serialized_options = b'\322\301\030\010b\003/.*h\377\037'
+  _globals['_STATEBACKUP'].fields_by_name['identity_file']._serialized_options = b'\322\301\030\003h\377\037'
   _globals['_STATEBACKUP'].fields_by_name['verify_schedule']._loaded_options = None
   _globals['_STATEBACKUP'].fields_by_name['verify_schedule']._serialized_options = b'\322\301\030\003h\310\001'
   _globals['_STATEBACKUP'].fields_by_name['nixos_configuration']._loaded_options = None
@@ -59,37 +59,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEEPPOLICY'].fields_by_name['monthly']._loaded_options = None
   _globals['_KEEPPOLICY'].fields_by_name['monthly']._serialized_options = b'\322\301\030\003X\220N'
   _globals['_STATEBACKUP']._serialized_start=150
-  _globals['_STATEBACKUP']._serialized_end=677
-  _globals['_KEEPPOLICY']._serialized_start=680
-  _globals['_KEEPPOLICY']._serialized_end=852
-  _globals['_CREATEBACKUPREQUEST']._serialized_start=855
-  _globals['_CREATEBACKUPREQUEST']._serialized_end=990
-  _globals['_CREATEBACKUPRESPONSE']._serialized_start=992
-  _globals['_CREATEBACKUPRESPONSE']._serialized_end=1115
-  _globals['_BACKUP']._serialized_start=1118
-  _globals['_BACKUP']._serialized_end=1301
-  _globals['_LISTBACKUPSREQUEST']._serialized_start=1303
-  _globals['_LISTBACKUPSREQUEST']._serialized_end=1339
-  _globals['_LISTBACKUPSRESPONSE']._serialized_start=1341
-  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1459
-  _globals['_BACKUPPOLICYSTATUS']._serialized_start=1462
-  _globals['_BACKUPPOLICYSTATUS']._serialized_end=1705
-  _globals['_VERIFYBACKUPREQUEST']._serialized_start=1707
-  _globals['_VERIFYBACKUPREQUEST']._serialized_end=1790
-  _globals['_VERIFYBACKUPRESPONSE']._serialized_start=1793
-  _globals['_VERIFYBACKUPRESPONSE']._serialized_end=1924
-  _globals['_BACKUPCONTENTS']._serialized_start=1927
-  _globals['_BACKUPCONTENTS']._serialized_end=2073
-  _globals['_RESTOREBACKUPREQUEST']._serialized_start=2076
-  _globals['_RESTOREBACKUPREQUEST']._serialized_end=2220
-  _globals['_RESTOREBACKUPRESPONSE']._serialized_start=2223
-  _globals['_RESTOREBACKUPRESPONSE']._serialized_end=2355
-  _globals['_RESTOREDBACKUP']._serialized_start=2357
-  _globals['_RESTOREDBACKUP']._serialized_end=2478
-  _globals['_DELETEBACKUPREQUEST']._serialized_start=2480
-  _globals['_DELETEBACKUPREQUEST']._serialized_end=2530
-  _globals['_DELETEBACKUPRESPONSE']._serialized_start=2532
-  _globals['_DELETEBACKUPRESPONSE']._serialized_end=2554
-  _globals['_BACKUPSERVICE']._serialized_start=2557
-  _globals['_BACKUPSERVICE']._serialized_end=3043
+  _globals['_STATEBACKUP']._serialized_end=667
+  _globals['_KEEPPOLICY']._serialized_start=670
+  _globals['_KEEPPOLICY']._serialized_end=842
+  _globals['_CREATEBACKUPREQUEST']._serialized_start=845
+  _globals['_CREATEBACKUPREQUEST']._serialized_end=980
+  _globals['_CREATEBACKUPRESPONSE']._serialized_start=982
+  _globals['_CREATEBACKUPRESPONSE']._serialized_end=1105
+  _globals['_BACKUP']._serialized_start=1108
+  _globals['_BACKUP']._serialized_end=1291
+  _globals['_LISTBACKUPSREQUEST']._serialized_start=1293
+  _globals['_LISTBACKUPSREQUEST']._serialized_end=1329
+  _globals['_LISTBACKUPSRESPONSE']._serialized_start=1331
+  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1449
+  _globals['_BACKUPPOLICYSTATUS']._serialized_start=1452
+  _globals['_BACKUPPOLICYSTATUS']._serialized_end=1695
+  _globals['_VERIFYBACKUPREQUEST']._serialized_start=1697
+  _globals['_VERIFYBACKUPREQUEST']._serialized_end=1780
+  _globals['_VERIFYBACKUPRESPONSE']._serialized_start=1783
+  _globals['_VERIFYBACKUPRESPONSE']._serialized_end=1914
+  _globals['_BACKUPCONTENTS']._serialized_start=1917
+  _globals['_BACKUPCONTENTS']._serialized_end=2063
+  _globals['_RESTOREBACKUPREQUEST']._serialized_start=2066
+  _globals['_RESTOREBACKUPREQUEST']._serialized_end=2210
+  _globals['_RESTOREBACKUPRESPONSE']._serialized_start=2213
+  _globals['_RESTOREBACKUPRESPONSE']._serialized_end=2345
+  _globals['_RESTOREDBACKUP']._serialized_start=2347
+  _globals['_RESTOREDBACKUP']._serialized_end=2468
+  _globals['_DELETEBACKUPREQUEST']._serialized_start=2470
+  _globals['_DELETEBACKUPREQUEST']._serialized_end=2520
+  _globals['_DELETEBACKUPRESPONSE']._serialized_start=2522
+  _globals['_DELETEBACKUPRESPONSE']._serialized_end=2544
+  _globals['_BACKUPSERVICE']._serialized_start=2547
+  _globals['_BACKUPSERVICE']._serialized_end=3033
 # @@protoc_insertion_point(module_scope)

@@ -36,9 +36,9 @@ class StateBackup(google.protobuf.message.Message):
     folder: builtins.str
     """Where the archives go; made where it is missing. Another disk than the state's is better."""
     passphrase_file: builtins.str
-    """A file with a passphrase, instead of recipients."""
+    """A file with a passphrase, instead of recipients. An absolute path."""
     identity_file: builtins.str
-    """A file with a private key, needed only to verify archives here."""
+    """A file with a private key, needed only to verify archives here. An absolute path."""
     verify_schedule: builtins.str
     """When the newest archive is restored into a folder of its own and compared, as five cron fields. Unset: never."""
     nixos_configuration: builtins.bool
