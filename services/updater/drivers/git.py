@@ -103,7 +103,12 @@ class Repository:
             if not os.path.lexists(self.top / self.lock):
                 return Committed("")
             _git(self.top, "add", "--intent-to-add", "--", self._literal)
-        if _git(self.top, "diff", "--quiet", "HEAD", "--", self._literal, check=False).exit_code == 0:
+        if (
+            _git(
+                self.top, "diff", "--quiet", "--no-ext-diff", "HEAD", "--", self._literal, check=False
+            ).exit_code
+            == 0
+        ):
             return Committed("")
         _git(
             self.top,

@@ -266,6 +266,30 @@ def test_build_that_fails(world: World) -> None:
     assert "could not be built" in world.run("validate", code=1)
 
 
+def test_update_and_declared_generation_agree(world: World) -> None:
+    """The loop keeps the host at the flake; an update moves both, and a failed one moves neither."""
+    spec = {"flake": str(world.host.flake), "attribute": "web", "deadline": "30s"}
+    world.daemon.apply({"kind": "Generation", "metadata": {"name": "system"}, "spec": spec})
+
+    def settled(version: str) -> None:
+        until(lambda: world.daemon.ready("Generation", "system")[0] == "True", 30)
+        assert (world.host.version, world.host.boot_version) == (version, version)
+        assert world.host.clean
+
+    settled("1.1")
+    world.host.sources[0].advance()
+    world.run("run", code=0)
+    world.daemon.out("reconcile")
+    settled("2.1")
+    world.host.sources[0].advance(code=2)
+    world.run("run", code=9)
+    world.daemon.out("reconcile")
+    settled("2.1")
+    world.run("rollback", code=0)
+    world.daemon.out("reconcile")
+    settled("1.1")
+
+
 def test_missing_attribute(world: World) -> None:
     world.host.sources[0].advance()
     before = world.state()
