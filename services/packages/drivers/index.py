@@ -27,10 +27,18 @@ _COLUMNS = (
 )
 _FROM = "packages p JOIN platforms f ON f.id = p.platforms"
 _SELECT = f"SELECT {_COLUMNS} FROM {_FROM} WHERE "  # noqa: S608 (constants)
-_NEAR = " ORDER BY length(p.attr) - length(replace(p.attr, '.', '')), length(p.attr), p.attr LIMIT ?"
-_EITHER = "p.id IN (SELECT id FROM packages WHERE lower(attr) {0} UNION SELECT id FROM packages WHERE lower(pname) {0})"
-_EQUAL = _SELECT + _EITHER.replace("{0}", "= ?") + "{where}" + _NEAR
-_BEGINS = _SELECT + _EITHER.replace("{0}", "BETWEEN ? AND ?") + "{where}" + _NEAR
+# Ordered within the indexes, which hold all that is asked here: only what is shown is read.
+_ONE = "SELECT p.id AS id, p.near AS near FROM {0} WHERE lower(p.{1}) {2}{where}"
+_NEAR = f"SELECT {_COLUMNS} FROM {_FROM} JOIN (SELECT id, near FROM ({{0}}) ORDER BY near, id LIMIT ?) n"  # noqa: S608
+
+
+def _nearest(test: str) -> str:
+    """Packages whose attribute path or name passes the test, those near the top and with short names first."""
+    both = " UNION ".join(_ONE.format(_FROM, column, test, where="{where}") for column in ("attr", "pname"))
+    return _NEAR.format(both) + " ON p.id = n.id ORDER BY n.near, p.attr"
+
+
+_EQUAL, _BEGINS = _nearest("= ?"), _nearest("BETWEEN ? AND ?")
 _BY_RANK = "ORDER BY bm25(s.search, 10.0, 10.0, 1.0)"
 _WORDS = (
     f"SELECT {_COLUMNS} FROM search s JOIN packages p ON p.id = s.rowid"  # noqa: S608
@@ -39,6 +47,9 @@ _WORDS = (
 _USABLE = " AND p.flags = 0"
 _MADE_FOR = " AND (f.names = '' OR instr(' ' || f.names || ' ', ' ' || ? || ' '))"
 _LISTING = "?listing="
+# Matches that are ranked.
+_RANKED = 4_000
+_MANY = f"SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT {_RANKED + 1})"  # noqa: S608
 # More words than this narrow nothing down.
 _MOST_WORDS = 16
 
@@ -210,13 +221,16 @@ class PackageIndexes:
 def _tiers(
     database: apsw.Connection, text: str, words: Sequence[str], where: str, values: Sequence[Any], limit: int
 ) -> Iterator[list[tuple[Any, ...]]]:
-    yield list(database.execute(_EQUAL.replace("{where}", where), (text, text, *values, limit)))
+    yield list(database.execute(_EQUAL.replace("{where}", where), (text, *values, text, *values, limit)))
     last = text + "\U0010ffff"
-    yield list(database.execute(_BEGINS.replace("{where}", where), (text, last, text, last, *values, limit)))
+    yield list(
+        database.execute(_BEGINS.replace("{where}", where), (text, last, *values, text, last, *values, limit))
+    )
     if words:
         match = " ".join(f'"{word}"*' for word in words)
-        # Single letters fit nearly everything: no order would mean anything, and it takes longest to find.
-        order = _BY_RANK if any(len(word) > 1 for word in words) else ""
+        # What thousands have says little about any of them, and ranking them would take longest.
+        many = database.execute(_MANY, (match,)).get > _RANKED
+        order = "" if many else _BY_RANK
         query = _WORDS.replace("{where}", where).replace("{order}", order)
         yield list(database.execute(query, (match, *values, limit)))
 

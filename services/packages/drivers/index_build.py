@@ -19,7 +19,7 @@ from typing import Any
 
 import apsw
 
-FORMAT = 1
+FORMAT = 2
 
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -27,7 +27,7 @@ CREATE TABLE platforms(id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE);
 CREATE TABLE packages(
   id INTEGER PRIMARY KEY, attr TEXT NOT NULL, pname TEXT NOT NULL, version TEXT NOT NULL, description TEXT NOT NULL,
   licenses TEXT NOT NULL, flags INTEGER NOT NULL, platforms INTEGER NOT NULL, homepage TEXT NOT NULL,
-  program TEXT NOT NULL, outputs TEXT NOT NULL);
+  program TEXT NOT NULL, outputs TEXT NOT NULL, near INTEGER NOT NULL);
 CREATE VIRTUAL TABLE search USING fts5(
   attr, pname, description, content='', detail=column, prefix='1 2 3', tokenize='unicode61 remove_diacritics 2');
 CREATE TABLE revisions(id INTEGER PRIMARY KEY, revision TEXT NOT NULL, url TEXT NOT NULL UNIQUE, created REAL NOT NULL);
@@ -36,8 +36,8 @@ CREATE TABLE versions(
 """
 _INDEXES = """
 CREATE UNIQUE INDEX by_attr ON packages(attr);
-CREATE INDEX by_lower_attr ON packages(lower(attr));
-CREATE INDEX by_lower_pname ON packages(lower(pname));
+CREATE INDEX by_lower_attr ON packages(lower(attr), near, flags, platforms);
+CREATE INDEX by_lower_pname ON packages(lower(pname), near, flags, platforms);
 """
 UNFREE, BROKEN, INSECURE = 1, 2, 4
 # Nix leaves out the value of an attribute whose evaluation fails.
@@ -142,7 +142,7 @@ def _read(path: Path) -> str:
 def _fill(database: apsw.Connection, text: str) -> int:
     platform_ids: dict[str, int] = {}
     count = 0
-    package = "INSERT OR IGNORE INTO packages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    package = "INSERT OR IGNORE INTO packages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     words = "INSERT INTO search(rowid, attr, pname, description) VALUES (?, ?, ?, ?)"
     for attr, row in packages(text):
         name = _text(row.get("name"))
@@ -166,6 +166,8 @@ def _fill(database: apsw.Connection, text: str) -> int:
             *(count, attr, pname, _text(row.get("version")), description, licenses, flags),
             *(platform_ids[platforms], homepage, _text(meta.get("mainProgram"))),
             " ".join(sorted(outputs)) if isinstance(outputs, dict) else "",
+            # Few parts and a short name come first.
+            attr.count(".") * 1_000 + min(len(attr), 999),
         )
         database.execute(package, values)
         database.execute(words, (count, attr, pname, description))

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common.errors import AlreadyExists, InvalidRequest, NotFound, Unsupported, WrongState
 from common.manager import Detected
@@ -274,6 +276,23 @@ def test_packages_of_the_profile_are_not_rendered(memory: Any) -> None:
 def test_validation(memory: Any, spec: pb.Package, fields: list[str] | None) -> None:
     expected = ["flake", "version", "priority", "outputs", "pin"] if fields is None else fields
     assert violations(memory.kind, "hello", spec) == expected
+
+
+@settings(max_examples=2_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(max_size=40), field=st.sampled_from(["attribute", "flake", "version", "outputs"]))
+def test_hostile_strings_are_refused_or_harmless(memory: Any, text: str, field: str) -> None:
+    """What is let through reaches Nix as one argument: never an option, never another fragment."""
+    spec = pb.Package(attribute="hello")
+    if field == "outputs":
+        spec.outputs.append(text)
+    else:
+        setattr(spec, field, text)
+    if violations(memory.kind, "hello", spec):
+        return
+    kept = spec.outputs[0] if field == "outputs" else getattr(spec, field)
+    assert not kept.startswith("-")
+    assert not set(kept) & set("#^\0\n\"'" if field == "flake" else '#^\0\n"$`{};|&/\\')
+    assert kept.isascii() or field == "flake"
 
 
 @pytest.mark.parametrize("name", ["a@b", "1st", "web:2"])
