@@ -7,6 +7,7 @@ is the one that nixpkgs makes its own packages.json with.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -94,7 +95,9 @@ def _index(lock: Lock, listing: str, target: str, before: str, tell: Tell, cance
     module = "services.packages.drivers.index_build"
     argv = [sys.executable, "-m", module, listing, target, before, json.dumps(facts)]
     try:
-        stream(argv, on_line=line, cancel=cancel, timeout=_INDEXING)
+        # Where we are run by a wrapper, the interpreter alone does not know where our modules are.
+        path = os.pathsep.join(filter(None, sys.path))
+        stream(argv, on_line=line, cancel=cancel, timeout=_INDEXING, env={"PYTHONPATH": path})
     except CommandFailed as error:
         cause = error.stderr.strip().rpartition("\n")[2].partition(": ")[2]
         raise InvalidRequest(
