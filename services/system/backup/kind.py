@@ -45,9 +45,13 @@ class StateBackupKind:
         for index, recipient in enumerate(spec.recipients):
             if wrong := wrong_recipient(recipient):
                 found.append(Violation(f"recipients[{index}]", wrong))
-        for field in ("passphrase_file", "identity_file"):
+        files = (
+            ("passphrase_file", spec.HasField("passphrase_file"), spec.passphrase_file),
+            ("identity_file", spec.HasField("identity_file"), spec.identity_file),
+        )
+        for field, given, path in files:
             # No pattern says it, since its error would repeat what may be a secret.
-            if spec.HasField(field) and not getattr(spec, field).startswith("/"):
+            if given and not path.startswith("/"):
                 found.append(
                     Violation(field, "must be an absolute path: the secret itself stays in that file")
                 )

@@ -260,7 +260,8 @@ class Backups:
             raise InvalidRequest(f"a recipient {wrong}", [Violation("recipients", wrong)])
         folder = self._inside(policy.folder)
         key = self._inside(encryption.passphrase_file) if encryption.passphrase_file else None
-        sources = [Source("state", self._state_dir, _not_state(self._state_dir, folder))]
+        excluded = _not_state(self._state_dir, folder)
+        sources = [Source("state", self._state_dir, excluded, frozenset({_STORE}))]
         nixos = self._inside(NIXOS)
         if policy.nixos and nixos.is_dir():
             # A link to where the owner keeps it is followed; links inside are kept as links.

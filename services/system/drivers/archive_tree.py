@@ -25,7 +25,9 @@ MANIFEST = "MANIFEST.json"
 FORMAT = 1
 _PIECE = 1 << 20
 _HOLE = b"\0" * 65_536
-_SQLITE = b"SQLite format 3\0"
+# What databases are called. A file of SQLite's is opened by SQLite alone: to close it ourselves would drop the locks
+# that the loop, in the same process, holds on it (fcntl(2)).
+_DATABASES = (".db", ".index", ".sqlite", ".sqlite3")
 _SIDES = ("-wal", "-shm", "-journal")
 # https://bford.info/cachedir/: what can be made again is left out.
 _CACHE_TAG = "CACHEDIR.TAG"
@@ -41,6 +43,8 @@ class Source:
     folder: Path
     # Whether to leave out a path, relative to the folder.
     excluded: Callable[[str], bool] = lambda _: False
+    # Databases without which the archive would be worth nothing, relative to the folder.
+    sound: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -94,7 +98,7 @@ class TreeWriter:
             path = source.folder / relative if relative else source.folder
             checkpoint(name)
             try:
-                self._add(name, path)
+                self._add(name, path, relative in source.sound)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # it went away meanwhile
             except PermissionError as error:
@@ -108,7 +112,7 @@ class TreeWriter:
         self._tar.addfile(info, io.BytesIO(raw))
         self._tar.close()
 
-    def _add(self, name: str, path: Path) -> None:
+    def _add(self, name: str, path: Path, sound: bool) -> None:
         status = path.lstat()
         info = tarfile.TarInfo(name)
         info.mode, info.mtime = stat.S_IMODE(status.st_mode), status.st_mtime
@@ -123,26 +127,25 @@ class TreeWriter:
             info.type, entry.type = tarfile.DIRTYPE, "folder"
             self._tar.addfile(info)
         elif stat.S_ISREG(status.st_mode):
-            self._file(info, entry, path)
+            self._file(info, entry, path, sound)
         else:
             self._skip(name, "a socket, a FIFO or a device")
             return
         self._manifest.entries.append(entry)
 
-    def _file(self, info: tarfile.TarInfo, entry: Entry, path: Path) -> None:
+    def _file(self, info: tarfile.TarInfo, entry: Entry, path: Path, sound: bool) -> None:
+        copy = self._database(path, sound) if _may_be_database(path) else None
+        if copy is not None:
+            entry.database = True
+            try:
+                with open(copy, "rb") as consistent:
+                    self._content(info, entry, consistent)
+            finally:
+                copy.unlink()
+            return
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as stream:
-            if stream.read(len(_SQLITE)) == _SQLITE and _can_be_opened(path):
-                copy = self._database(path)
-                entry.database = True
-                try:
-                    with open(copy, "rb") as consistent:
-                        self._content(info, entry, consistent)
-                finally:
-                    copy.unlink()
-            else:
-                stream.seek(0)
-                self._content(info, entry, stream)
+            self._content(info, entry, stream)
 
     def _content(self, info: tarfile.TarInfo, entry: Entry, stream: IO[bytes]) -> None:
         info.size = entry.size = os.fstat(stream.fileno()).st_size
@@ -152,36 +155,30 @@ class TreeWriter:
         if content.padded:
             self._skip(entry.path, "it got shorter while it was read; its end is zeros")
 
-    def _database(self, path: Path) -> Path:
-        """A consistent copy of a SQLite database that may be in use."""
+    def _database(self, path: Path, sound: bool) -> Path | None:
+        """A consistent copy of a database that may be in use; None where the file is to be taken as it is.
+
+        Raises WrongState where it has to be sound and is not.
+        """
         copy = self._scratch / "database"
         copy.unlink(missing_ok=True)
         try:
-            source = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-            try:
-                source.set_busy_timeout(10_000)
-                target = apsw.Connection(str(copy))
-                try:
-                    with target.backup("main", source, "main") as backup:
-                        # All in one step: a writer in between would make it begin anew.
-                        backup.step(-1)
-                    target.execute("PRAGMA journal_mode = DELETE")
-                finally:
-                    target.close()
-            finally:
-                source.close()
-            if problem := database_problem(copy):
-                raise WrongState(
-                    f"{path} is damaged: {problem}",
-                    next_step="ncc doctor tells more; ncc doctor --restore mends it",
-                )
+            _copy_database(path, copy)
+            problem = database_problem(copy)
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            problem = str(error)
         except apsw.Error as error:
             copy.unlink(missing_ok=True)
             raise HostUnavailable(f"{path} can't be copied: {error}") from error
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
-        return copy
+        if not problem:
+            return copy
+        copy.unlink(missing_ok=True)
+        if sound:
+            raise WrongState(
+                f"{path} is damaged: {problem}",
+                next_step="ncc doctor tells more; ncc doctor --restore mends it",
+            )
+        return None
 
     def _skip(self, name: str, why: str) -> None:
         if len(self._manifest.skipped) < _MOST_SKIPPED:
@@ -293,7 +290,7 @@ def _walk(source: Source) -> Iterator[str]:
         for entry in entries:
             relative = f"{folder}/{entry.name}" if folder else entry.name
             side = next((entry.name[: -len(end)] for end in _SIDES if entry.name.endswith(end)), None)
-            if source.excluded(relative) or (side in names and _is_database(source.folder / folder / side)):
+            if source.excluded(relative) or (side in names and str(side).endswith(_DATABASES)):
                 continue
             yield relative
             if entry.is_dir(follow_symlinks=False):
@@ -301,21 +298,29 @@ def _walk(source: Source) -> Iterator[str]:
         stack += reversed(deeper)
 
 
-def _can_be_opened(path: Path) -> bool:
-    """Whether SQLite takes the name, and the file is at least one page large."""
+def _may_be_database(path: Path) -> bool:
+    """Whether its name says so, SQLite takes the name, and there is at least one page."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
         return False
-    return path.stat().st_size >= 512
+    return path.suffix in _DATABASES and path.stat().st_size >= 512
 
 
-def _is_database(path: Path) -> bool:
+def _copy_database(path: Path, copy: Path) -> None:
+    source = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        with open(path, "rb") as stream:
-            return stream.read(len(_SQLITE)) == _SQLITE and _can_be_opened(path)
-    except OSError:
-        return False
+        source.set_busy_timeout(10_000)
+        target = apsw.Connection(str(copy))
+        try:
+            with target.backup("main", source, "main") as backup:
+                # All in one step: a writer in between would make it begin anew.
+                backup.step(-1)
+            target.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            target.close()
+    finally:
+        source.close()
 
 
 def _names(folder: Path, at: str = "") -> Iterator[str]:

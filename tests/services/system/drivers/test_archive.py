@@ -150,7 +150,17 @@ def test_ssh_keys_and_passphrases(tmp_path: Path, tree: Path) -> None:
 # Names that file systems take and people dread.
 file_names = st.one_of(
     st.sampled_from(
-        [b"new\nline", b"-rf", b" ", b"\xff\xfe", b"\xc3\xa4\xe2\x82\xac", b"a" * 255, b"\x01\x7f", b"x.age"]
+        [
+            b"new\nline",
+            b"-rf",
+            b" ",
+            b"\xff\xfe",
+            b"\xc3\xa4\xe2\x82\xac",
+            b"a" * 255,
+            b"\x01\x7f",
+            b"x.age",
+            b"x.db",
+        ]
     ),
     st.binary(min_size=1, max_size=12).filter(
         lambda name: not set(name) & {0, 47} and name not in (b".", b"..")
@@ -400,7 +410,7 @@ def test_a_database_in_use_is_copied_consistently(tmp_path: Path, key: Key) -> N
     assert count[0] > 0
 
 
-def test_a_damaged_database_is_told_while_backing_up(tmp_path: Path) -> None:
+def test_a_damaged_database_is_told_while_backing_up(tmp_path: Path, key: Key) -> None:
     folder = tmp_path / "tree"
     folder.mkdir()
     path = folder / "state.db"
@@ -412,9 +422,40 @@ def test_a_damaged_database_is_told_while_backing_up(tmp_path: Path) -> None:
     raw[4096 * 3 : 4096 * 4] = b"\xff" * 4096
     path.write_bytes(raw)
     assert database_problem(path)
-    with pytest.raises((WrongState, HostUnavailable), match=r"damaged|can't be copied"):
-        made(tmp_path / "b", folder)
+    sources = [Source("t", folder, sound=frozenset({"state.db"}))]
+    with pytest.raises(WrongState, match="damaged"):
+        DRIVER.create(tmp_path / "b", "test", sources, TO_US, None, Job())
     assert list((tmp_path / "b").iterdir()) == []
+    # One that nothing depends on is taken as it is.
+    archive = made(tmp_path / "b", folder)
+    DRIVER.restore(Path(archive.path), key, tmp_path / "again", Job())
+    assert (tmp_path / "again/tree0/state.db").read_bytes() == path.read_bytes()
+
+
+def test_the_locks_of_this_process_are_kept(tmp_path: Path) -> None:
+    """Closing a descriptor of the file would drop them (fcntl(2)): another process could then change it."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    path = folder / "state.db"
+    ours = apsw.Connection(str(path))
+    ours.execute("PRAGMA journal_mode = WAL")
+    ours.execute("CREATE TABLE t (a)")
+    ours.execute("INSERT INTO t VALUES (1)")
+
+    def locks() -> list[str]:
+        inode = f":{path.stat().st_ino} "
+        return sorted(
+            line.split(" ", 1)[1] for line in Path("/proc/locks").read_text().splitlines() if inode in line
+        )
+
+    before = locks()
+    assert before
+    archive = made(tmp_path / "b", folder)
+    assert Path(archive.path).exists()
+    assert locks() == before
+    path.open("rb").close()
+    assert locks() == []  # as it would have been
+    ours.close()
 
 
 def test_what_is_left_out(tmp_path: Path, key: Key) -> None:
