@@ -35,7 +35,7 @@ from services.updater.models import (
 )
 from services.updater.recovery import Recovery
 from services.updater.settlement import Settlement, inputs_text
-from services.updater.targets import targets
+from services.updater.targets import nested_pins, targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +201,12 @@ class Cycle:
         before = flakes.inputs(order.flake)
         wanted: tuple[str, ...] = ()
         kept: tuple[str, ...] = ()
-        if not order.pins:
-            wanted, kept = targets(order.flake, before, order.inputs, self._holds.of(order.flake))
-        candidate = flakes.candidate(order.flake, folder, wanted, dict(order.pins), report, cancel)
+        pins = dict(order.pins)
+        if not pins:
+            holds = self._holds.of(order.flake)
+            wanted, kept = targets(order.flake, before, order.inputs, holds)
+            pins = nested_pins(before, wanted, holds)
+        candidate = flakes.candidate(order.flake, folder, wanted, pins, report, cancel)
         found = changes(flakes.parse(candidate.old, before), flakes.parse(candidate.new, before))
         return _Prepared(candidate, Plan(order.flake, found, kept))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from common.errors import InvalidRequest, NotFound, Violation, WrongState
 from services.updater.models import Hold, Input
 
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # Written by the control center itself at each build; its lock entry says nothing.
 GENERATED = frozenset({"nixcc-desired"})
 
@@ -45,3 +47,15 @@ def targets(
         if "/" not in one.path and one.follows is None and one.path not in GENERATED
     ]
     return tuple(p for p in free if p not in holds), tuple(p for p in free if p in holds)
+
+
+def nested_pins(inputs: Sequence[Input], moved: Sequence[str], holds: Mapping[str, Hold]) -> dict[str, str]:
+    """Revisions by path for what is pinned or held below an input that moves: it would be locked anew with it."""
+    locked = {one.path: one.revision for one in inputs if one.locked}
+    found = {}
+    for path, hold in holds.items():
+        below = any(path.startswith(f"{parent}/") for parent in moved)
+        revision = hold.pin or locked.get(path, "")
+        if below and path in locked and _COMMIT.fullmatch(revision):
+            found[path] = revision
+    return found

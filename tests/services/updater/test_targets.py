@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import InvalidRequest, NotFound, WrongState
 from services.updater.models import Hold, Input
-from services.updater.targets import targets
+from services.updater.targets import nested_pins, targets
 
 INPUTS = [
     Input("a", url="x"),
@@ -29,6 +29,17 @@ def test_kept() -> None:
 
 def test_named() -> None:
     assert targets("/f", INPUTS, ["b/n", "a", "a"], {"b": Hold(hold=True)}) == (("a", "b/n"), ())
+
+
+def test_what_is_held_below_what_moves() -> None:
+    commit, pin = "a" * 40, "b" * 40
+    inputs = [
+        Input("a/x", locked="l", revision=commit),
+        Input("a/y", locked="l", revision="sha256-z"),
+        Input("a/p/q", locked="l", revision=commit),
+    ]
+    holds = {path: Hold(hold=True) for path in ("a/x", "a/y", "a", "ab/x", "b/x")} | {"a/p/q": Hold(pin=pin), "a/new": Hold(pin=pin)}
+    assert nested_pins(inputs, ["a", "c"], holds) == {"a/x": commit, "a/p/q": pin}
 
 
 @pytest.mark.parametrize(

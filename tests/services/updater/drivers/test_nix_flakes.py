@@ -13,8 +13,13 @@ import pytest
 
 from common.errors import HostUnavailable, InvalidRequest, NotFound, WrongState
 from common.nix.program import Nix
+from services.updater.cycle import Cycle
 from services.updater.drivers.base import Candidate
+from services.updater.drivers.nix import NixUpdaterDriver
 from services.updater.drivers.nix_flakes import NixFlakes
+from services.updater.history import History
+from services.updater.holds import Holds
+from services.updater.models import Hold, Mode, Order
 from updater_flakes import Source, git, nix_environment, write_flake
 
 pytestmark = pytest.mark.host
@@ -128,6 +133,35 @@ def test_nested_input_can_be_pinned_and_updated(place: Place) -> None:
     assert second.encode() in place.flakes.lock(str(flake))
     place.install(flake, **{"m/a": place.source.revisions[0]})
     assert second.encode() not in place.flakes.lock(str(flake))
+
+
+def test_nested_input_that_is_held_stays_when_its_parent_moves(place: Place) -> None:
+    middle = Source(place.folder / "middle")
+    text = f'{{ inputs.a.url = "{place.source.url}"; outputs = _: {{ }}; }}\n'
+    (middle.folder / "flake.nix").write_text(text)
+    git(middle.folder, "commit", "-q", "-a", "-m", "inputs")
+    flake = place.folder / "flake"
+    write_flake(flake, {"m": middle.url})
+    driver = NixUpdaterDriver(Path("/"), place.folder / "none.sock", nix_environment(place.folder))
+    holds = Holds(place.folder / "holds.json")
+    cycle = Cycle(driver, History(place.folder / "updates"), holds, place.folder / "work")
+
+    def locked() -> dict[str, str]:
+        done = cycle.run(Order(str(flake), mode=Mode.LOCK), lambda step: None, threading.Event())
+        assert not done.result.bad
+        return {one.path: one.revision for one in place.flakes.inputs(str(flake))}
+
+    first = locked()
+    place.source.advance()
+    (middle.folder / "flake.nix").write_text(text + "# changed\n")
+    git(middle.folder, "commit", "-q", "-a", "-m", "more")
+    holds.set(f"{flake}#m/a", Hold(hold=True))
+    second = locked()
+    assert second["m"] != first["m"]
+    assert second["m/a"] == first["m/a"]
+    holds.set(f"{flake}#m/a", Hold())
+    git(middle.folder, "commit", "-q", "--allow-empty", "-m", "again")
+    assert locked()["m/a"] == place.source.revisions[1]
 
 
 def test_inputs_written_as_attributes(place: Place) -> None:
