@@ -6,8 +6,11 @@ Who there is stands in pyproject.toml's entry points `nixcc.services` and `nixcc
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
@@ -24,6 +27,9 @@ from common.settings import ServeSettings
 from common.telemetry import MetricsServer, Source, configure_logging, configure_tracing
 
 log = structlog.get_logger()
+
+# Seconds that backends get to return from their last calls, after everything else has ended.
+_THREADS_GRACE = 2.0
 
 # Makes the reconciler: settings and the services' names in, a running daemon out; it tells its metrics' sources.
 Daemon = Callable[[ServeSettings, tuple[str, ...]], AbstractAsyncContextManager[list[Source]]]
@@ -54,10 +60,26 @@ def run(settings: ServeSettings) -> int:
             asyncio.run(serve(settings, names))
         finally:
             end_tracing()
+        _leave_hung_threads()
     except ControlError as error:
         sys.stderr.write(f"ncc serve: {error}\n")
         return 1
     return 0
+
+
+def _leave_hung_threads() -> None:
+    """Ends the process where a backend's call hangs: Python itself would wait for its thread for ever."""
+    deadline = time.monotonic() + _THREADS_GRACE
+    threads = [thread for thread in threading.enumerate() if not thread.daemon]
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
+    hung = [t.name for t in threads if t.is_alive() and t is not threading.current_thread()]
+    if hung:
+        log.error("these threads hang and are left behind", threads=hung)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def restore(folder: Path) -> Path:

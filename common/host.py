@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -50,24 +51,38 @@ async def serve_service(
         executor=executor,
         settings=service_environment(name),
     )
-    with owned(socket):
-        service = await context.run(factory, context)
-        manager = ManagerServicer(service, context)
-        server = new_server(metrics or CallMetrics())
-        manager_pb2_grpc.add_ManagerServiceServicer_to_server(manager, server)
-        service.register(server)
-        await add_health_and_reflection(server, ["nixcc.manager.v1.ManagerService", *service.rpc_services])
-        bind(server, socket)
-        await server.start()
-        log.info("service listens", service=name, socket=str(socket), driver=service.driver)
-        try:
-            yield socket
-        finally:
-            manager.drain()
-            await server.stop(GRACE)
+    try:
+        with owned(socket):
+            service = await context.run(factory, context)
+            manager = ManagerServicer(service, context)
+            try:
+                server = new_server(metrics or CallMetrics())
+                manager_pb2_grpc.add_ManagerServiceServicer_to_server(manager, server)
+                service.register(server)
+                names = ["nixcc.manager.v1.ManagerService", *service.rpc_services]
+                await add_health_and_reflection(server, names)
+                bind(server, socket)
+                await server.start()
+                log.info("service listens", service=name, socket=str(socket), driver=service.driver)
+                try:
+                    yield socket
+                finally:
+                    manager.drain()
+                    await server.stop(GRACE)
+                    socket.unlink(missing_ok=True)
+            finally:
+                await _closed(name, manager)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def _closed(name: str, manager: ManagerServicer) -> None:
+    """Closes the service, or gives up: a backend that hangs must not keep the process from ending."""
+    try:
+        async with asyncio.timeout(GRACE):
             await manager.close()
-            executor.shutdown(wait=False, cancel_futures=True)
-            socket.unlink(missing_ok=True)
+    except TimeoutError:
+        log.error("service does not end; left behind", service=name)
 
 
 async def add_health_and_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:

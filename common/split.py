@@ -18,6 +18,8 @@ from common.settings import ServeSettings
 log = structlog.get_logger()
 
 _FIRST_DELAY, _LONGEST_DELAY, _CALM = 0.2, 30.0, 60.0
+# Longer than a service that still runs needs to drain.
+_PATIENCE = 15.0
 
 
 @dataclass(slots=True)
@@ -119,5 +121,12 @@ def _end(children: dict[str, _Child]) -> int:
     # In reverse: the reconciler drains while its services still answer.
     for child in reversed(list(children.values())):
         os.kill(child.pid, signal.SIGTERM)
-        os.waitpid(child.pid, 0)
+        deadline = time.monotonic() + _PATIENCE
+        while not os.waitpid(child.pid, os.WNOHANG)[0]:
+            if time.monotonic() > deadline:
+                log.error("service does not end; killed", service=child.name, pid=child.pid)
+                os.kill(child.pid, signal.SIGKILL)
+                os.waitpid(child.pid, 0)
+                break
+            time.sleep(0.01)
     return 0

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -227,6 +228,43 @@ def test_a_trace_goes_from_the_call_to_the_service(tmp_path: Path) -> None:
     assert {"Apply", "reconcile"} <= mine
     assert "hello" not in spans.read_text()
     assert stat.S_IMODE(spans.stat().st_mode) == 0o600
+
+
+HUNG = """
+import sys, time
+from pathlib import Path
+from common import daemon, settings
+from common.manager import Service
+
+class Point:
+    name = "hung"
+    def load(self):
+        def create(context):
+            context.executor.submit(time.sleep, 3600)
+            return Service("hung", [], "memory", lambda server: None, [], close=lambda: time.sleep(3600))
+        return create
+
+daemon._THREADS_GRACE = 0.2
+import common.host
+common.host.GRACE = 0.2
+daemon.services, daemon.daemons = (lambda: {"hung": Point()}), dict
+folder = Path(sys.argv[1])
+sys.exit(daemon.run(settings.ServeSettings(("hung",), folder / "state", folder / "nixcc.sock")))
+"""
+
+
+def test_sigterm_ends_it_though_a_backend_hangs(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", HUNG, str(tmp_path)], stdout=log, stderr=log)
+    try:
+        until(lambda: "ready" in (tmp_path / "log").read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "hang and are left behind" in (tmp_path / "log").read_text()
+    assert list(tmp_path.glob("*.sock")) == []
 
 
 def _children(pid: int) -> list[int]:
