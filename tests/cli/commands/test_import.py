@@ -16,9 +16,12 @@ import pytest
 import yaml
 
 import daemons
+from nixcc.resource.v1.resource_pb2 import Renderings
 from package_flake import PackageFlake, store_environment
+from services.packages.rendering import system_packages
 from services.system.drivers.linux_files import LinuxFileDriver
 from services.system.drivers.linux_systemd import LinuxSystemdDriver
+from services.system.generation import desired
 from services.system.models import UnitWish
 from updater_flakes import Source, write_flake
 
@@ -262,6 +265,29 @@ def test_adopting_packages_and_flake_inputs_changes_nothing(require: Any, tmp_pa
         assert len(found["FlakeInput"]) == 2
     assert (configuration / "flake.lock").read_text() == lock
     assert os.path.realpath(tmp_path / "root/nix/var/nix/profiles/nixcc/profile") == profile
+
+
+@pytest.mark.host
+def test_adopting_what_the_active_generation_contains_changes_nothing(require: Any, tmp_path: Path) -> None:
+    """On NixOS: package sets, packages and binary caches that its desired.json and nix.conf tell of."""
+    require(binary="nix")
+    root = tmp_path / "root"
+    system = root / "run/current-system"
+    for folder in (root / "etc", system / "etc/nixcc", system / "etc/nix"):
+        folder.mkdir(parents=True)
+    (root / "etc/NIXOS").touch()
+    (root / "etc/hostname").write_text("adopted\n")
+    renderings = Renderings()
+    for kind, name, attributes in (("PackageSet", "tools", ["jq", "curl"]), ("Package", "hello", ["hello"])):
+        text = json.dumps(system_packages(attributes))
+        renderings.resources.add(kind=kind, name=name, options_json=text)
+    (system / "etc/nixcc/desired.json").write_text(desired.merge(renderings).text)
+    with daemons.daemon(
+        tmp_path, env=store_environment(tmp_path), services=("system", "packages", "updater")
+    ) as started:
+        found = adopted(started)
+        assert found["PackageSet"] == {"tools"}
+        assert found["Package"] == {"hello"}
 
 
 @pytest.mark.host
