@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,10 @@ async def serve_service(
         executor=executor,
         settings=service_environment(name),
     )
+    for folder in (state_dir, state_dir / name):
+        # Here, since mkdir gives its mode to the last folder only. Whoever needs it and can't have it says so.
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with owned(socket):
             service = await context.run(factory, context)
