@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.errors import CommandFailed, NotFound
+from common.errors import CommandFailed, HostUnavailable, NotFound
 from common.nix.failures import explained
 from common.process import run
 from services.updater.drivers.base import ChannelState
@@ -87,9 +87,13 @@ class NixChannels:
         try:
             # Without the option a channel fetched within the last hour is not looked at again.
             argv = ["nix-channel", *arguments, "--option", "tarball-ttl", "0"]
-            run(argv, env=self._environment, timeout=_FETCHING)
+            done = run(argv, env=self._environment, timeout=_FETCHING)
         except CommandFailed as error:
             raise explained(error.stderr) from error
+        for line in done.stderr.decode(errors="replace").splitlines():
+            # Nix then takes what it fetched before, and says that all is well.
+            if "using cached version" in line:
+                raise HostUnavailable(line.removeprefix("warning: ").strip(), retry_after=60.0)
 
 
 def _has_older(profile: Path) -> bool:

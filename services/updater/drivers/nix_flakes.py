@@ -31,6 +31,7 @@ _UPDATE_TAKES_INPUTS = (2, 19)
 _GONE = re.compile(
     r"does not appear to be|not found|does not exist|no such|couldn't find|not our ref|bad object"
 )
+STALE = re.compile(r"using cached version|continuing with the most recent version")
 # What is never part of a flake.
 _LEFT_OUT = {".git", ".hg", ".svn", ".direnv"}
 
@@ -156,6 +157,14 @@ class NixFlakes:
             self._nix.long("locking", argv, told, cancel, timeout=_FETCHING)
         except WrongState as error:
             raise _of_git(error, lines) from error
+        for line in lines:
+            # Nix then takes what it fetched before, and would have us believe that nothing is new.
+            if STALE.search(line):
+                raise HostUnavailable(
+                    redacted(line.removeprefix("warning: ")),
+                    retry_after=60.0,
+                    next_step="look at the network, then run it again",
+                )
 
     def _pinned(self, old: bytes, pins: Mapping[str, str]) -> Mapping[str, str]:
         """For each input the reference at that revision; Nix keeps the original one beside it."""

@@ -38,7 +38,10 @@ def test_what_is_held_below_what_moves() -> None:
         Input("a/y", locked="l", revision="sha256-z"),
         Input("a/p/q", locked="l", revision=commit),
     ]
-    holds = {path: Hold(hold=True) for path in ("a/x", "a/y", "a", "ab/x", "b/x")} | {"a/p/q": Hold(pin=pin), "a/new": Hold(pin=pin)}
+    holds = {path: Hold(hold=True) for path in ("a/x", "a/y", "a", "ab/x", "b/x")} | {
+        "a/p/q": Hold(pin=pin),
+        "a/new": Hold(pin=pin),
+    }
     assert nested_pins(inputs, ["a", "c"], holds) == {"a/x": commit, "a/p/q": pin}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +9,8 @@ import pytest
 
 from common.nix.program import Nix
 from services.updater.drivers.base import Flakes
-from services.updater.drivers.memory import MemoryFlake, MemoryFlakes
+from services.updater.drivers.memory import MemoryChannels, MemoryFlake, MemoryFlakes
+from services.updater.drivers.nix_channels import NixChannels
 from services.updater.drivers.nix_flakes import NixFlakes
 from updater_flakes import Source, git, nix_environment, write_flake
 from updater_host import FLAKE, revision
@@ -104,10 +106,35 @@ def world(
     return NixWorld(tmp_path)
 
 
-@pytest.fixture
-def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Callable[..., None]) -> NixWorld:
-    """Only where the real one has a behaviour of its own."""
-    require(binary="nix")
-    require(binary="git")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    return NixWorld(tmp_path)
+class Channels:
+    """Channels, and a server that has one."""
+
+    def __init__(self, channels: MemoryChannels | NixChannels, server: Path | None) -> None:
+        self.channels, self.server = channels, server
+        self.url = f"file://{server}" if server else "https://example.org/nixos"
+        self.publish(1)
+
+    def publish(self, version: int) -> None:
+        if isinstance(self.channels, MemoryChannels):
+            self.channels.versions[self.url] = version
+            return
+        assert self.server is not None
+        tree = self.server / "tree/x"
+        tree.mkdir(parents=True, exist_ok=True)
+        (tree / "default.nix").write_text(f"{{ version = {version}; }}\n")
+        with tarfile.open(self.server / "nixexprs.tar.xz", "w:xz") as tar:
+            tar.add(tree, "x")
+
+    def lose(self) -> None:
+        if isinstance(self.channels, MemoryChannels):
+            self.channels.unreachable.add(self.url)
+        elif self.server is not None:
+            (self.server / "nixexprs.tar.xz").unlink()
+
+
+@pytest.fixture(params=["memory", pytest.param("nix", marks=pytest.mark.host)])
+def served(request: pytest.FixtureRequest, tmp_path: Path, require: Callable[..., None]) -> Channels:
+    if request.param == "memory":
+        return Channels(MemoryChannels(), None)
+    require(binary="nix-channel")
+    return Channels(NixChannels(tmp_path / "root", nix_environment(tmp_path)), tmp_path / "server")

@@ -233,3 +233,49 @@ def test_cancelled(world: World, tmp_path: Path) -> None:
 def test_broken_lock_file(world: World, lock: bytes) -> None:
     with pytest.raises(WrongState, match="lock file"):
         world.flakes.parse(lock, ())
+
+
+# Channels.
+
+
+def test_channel_from_first_to_last(served: Any) -> None:
+    channels = served.channels
+    assert channels.all() == {}
+    channels.set("mine", served.url)
+    first = channels.all()["mine"]
+    assert (first.name, first.url) == ("mine", served.url)
+    assert first.path
+    served.publish(2)
+    assert channels.all()["mine"] == first
+    channels.update([])
+    second = channels.all()["mine"]
+    assert second.path != first.path
+    channels.update(["mine"])
+    assert channels.all()["mine"] == second
+    assert channels.remove("mine")
+    assert not channels.remove("mine")
+    assert channels.all() == {}
+
+
+def test_channels_go_back(served: Any) -> None:
+    channels = served.channels
+    channels.set("mine", served.url)
+    first = channels.all()["mine"].path
+    served.publish(2)
+    channels.update(["mine"])
+    channels.roll_back()
+    assert channels.all()["mine"].path == first
+
+
+def test_lost_channel_changes_nothing(served: Any) -> None:
+    channels = served.channels
+    channels.set("mine", served.url)
+    before = channels.all()
+    served.lose()
+    with pytest.raises(ControlError):
+        channels.update([])
+    with pytest.raises(ControlError):
+        channels.set("other", served.url)
+    assert channels.all() == before
+    with pytest.raises(NotFound):
+        channels.update(["nothing"])

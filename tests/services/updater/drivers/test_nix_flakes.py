@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,36 @@ def test_no_network(place: Place, monkeypatch: pytest.MonkeyPatch, url: str) -> 
     with pytest.raises(HostUnavailable) as caught:
         place.candidate(flake)
     assert caught.value.next_step
+
+
+def test_network_that_is_lost_later(place: Place) -> None:
+    """Nix would take what it has and call it the newest."""
+    bare = place.folder / "served.git"
+    git(place.folder, "clone", "-q", "--bare", str(place.source.folder), str(bare))
+    git(bare, "update-server-info")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    handler = partial(Quiet, directory=str(place.folder))
+    flake = place.folder / "flake"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        write_flake(flake, {"a": f"git+http://127.0.0.1:{server.server_address[1]}/served.git?ref=main"})
+        try:
+            place.install(flake)
+            place.candidate(flake, "a")
+        finally:
+            server.shutdown()
+            thread.join()
+    before = place.flakes.lock(str(flake))
+    with pytest.raises(HostUnavailable):
+        place.candidate(flake, "a")
+    assert place.flakes.lock(str(flake)) == before
+    # What needs nothing from there goes on.
+    place.candidate(flake)
 
 
 def newer(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
