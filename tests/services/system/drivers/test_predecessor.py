@@ -162,7 +162,7 @@ def test_what_is_no_text(driver: PredecessorDriver, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         driver.read(str(tmp_path))
     (tmp_path / "systemConfig.nix").write_bytes(b"\xff\xfe{ a = 1; }")
-    with pytest.raises(InvalidRequest, match="systemConfig.nix"):
+    with pytest.raises(InvalidRequest, match=r"systemConfig\.nix"):
         driver.read(str(tmp_path))
     os.truncate(tmp_path / "systemConfig.nix", 1 << 30)
     with pytest.raises(InvalidRequest, match="1024 MiB"):
