@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -223,34 +225,60 @@ def test_no_network(place: Place, monkeypatch: pytest.MonkeyPatch, url: str) -> 
     assert caught.value.next_step
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder's address on the web, as long as the block runs."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    handler = partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_network_that_is_lost_later(place: Place) -> None:
     """Nix would take what it has and call it the newest."""
     bare = place.folder / "served.git"
     git(place.folder, "clone", "-q", "--bare", str(place.source.folder), str(bare))
     git(bare, "update-server-info")
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    handler = partial(Quiet, directory=str(place.folder))
     flake = place.folder / "flake"
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        write_flake(flake, {"a": f"git+http://127.0.0.1:{server.server_address[1]}/served.git?ref=main"})
-        try:
-            place.install(flake)
-            place.candidate(flake, "a")
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(place.folder) as address:
+        write_flake(flake, {"a": f"git+{address}/served.git?ref=main"})
+        place.install(flake)
+        place.candidate(flake, "a")
     before = place.flakes.lock(str(flake))
     with pytest.raises(HostUnavailable):
         place.candidate(flake, "a")
     assert place.flakes.lock(str(flake)) == before
     # What needs nothing from there goes on.
     place.candidate(flake)
+
+
+def test_tarball_that_was_fetched_a_moment_ago_is_looked_at_again(place: Place) -> None:
+    def publish(version: int) -> None:
+        (place.folder / "t").mkdir(exist_ok=True)
+        (place.folder / "t/flake.nix").write_text(f"{{ outputs = _: {{ version = {version}; }}; }}\n")
+        with tarfile.open(place.folder / "t.tar.gz", "w:gz") as tar:
+            tar.add(place.folder / "t", "t")
+
+    publish(1)
+    flake = place.folder / "flake"
+    with served(place.folder) as address:
+        write_flake(flake, {"a": f"{address}/t.tar.gz"})
+        place.install(flake)
+        first = place.flakes.inputs(str(flake))[0].revision
+        publish(2)
+        place.install(flake, "a")
+    assert place.flakes.inputs(str(flake))[0].revision != first
 
 
 def newer(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
