@@ -78,6 +78,7 @@ class Catalog:
                 raise InvalidRequest(
                     f"services {owner.link.name} and {link.name} both own the kind {descriptor.kind}"
                 )
+        for descriptor in description.kinds:
             message = message_factory.GetMessageClass(pool.FindMessageTypeByName(descriptor.message))
             self.kinds[descriptor.kind] = KindInfo(descriptor.kind, descriptor, link, message)
 
