@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import apsw
 
+from common import failpoints
 from common.errors import NotFound, WrongState
 from services.packages.drivers.base import CatalogDriver, Tell
 from services.packages.drivers.index_build import BROKEN, FORMAT, INSECURE, UNFREE
@@ -96,7 +97,9 @@ class PackageIndexes:
             before = str(target) if target.exists() else ""
             try:
                 self._catalog.build(lock, source, str(fresh), before, tell, cancel)
+                failpoints.hit("packages.before_index")
                 os.replace(fresh, target)
+                failpoints.hit("packages.after_index")
             finally:
                 fresh.unlink(missing_ok=True)
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -19,7 +19,7 @@ def read(profile: Path) -> tuple[Element, ...]:
     path = profile / "manifest.json"
     try:
         text = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if (profile / "manifest.nix").exists():
             raise WrongState(
                 f"{profile} was made by nix-env, which names no sources",

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import structlog
 
-from common.errors import Conflict, InvalidRequest, NotFound, Unsupported, WrongState
+from common import failpoints
+from common.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unsupported, WrongState
 from common.manager import Emit
 from nixcc.resource.v1.resource_pb2 import Progress
 from services.packages.drivers import manifest
@@ -85,8 +86,10 @@ class NixProfileDriver:
             before = os.path.realpath(self._link) if self._link.exists() else ""
             with self._stage(before) as stage:
                 self._remove(stage, edit.remove, tell, cancel)
+                failpoints.hit("packages.removed")
                 for package in edit.add:
                     self._install(stage, package, tell, cancel)
+                failpoints.hit("packages.staged")
                 found = manifest.read(stage)
                 check(found)
                 after = os.path.realpath(stage) if stage.exists() else ""
@@ -95,7 +98,9 @@ class NixProfileDriver:
                     raise Conflict("somebody else changed the profile meanwhile")
                 if after and after != before:
                     tell(Progress(message="switching the profile", percent=95))
+                    failpoints.hit("packages.before_set")
                     nix(["nix-env", "--profile", str(self._link), "--set", after])
+                    failpoints.hit("packages.after_set")
             return found
 
     def generations(self) -> Sequence[Generation]:
@@ -145,7 +150,12 @@ class NixProfileDriver:
     def watch(self, emit: Emit) -> None:
         """See ProfileDriver."""
         if not self._unsupported:
-            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            try:
+                with self._alone():
+                    self._tidy()
+            except Forbidden as error:
+                log.warning("the profile is only looked at, not watched", cause=error.message)
+                return
             self._watch = ProfileWatch(self._folder, self._link.name, lambda: emit(()))
 
     def close(self) -> None:
@@ -209,8 +219,7 @@ class NixProfileDriver:
     @contextmanager
     def _stage(self, target: str) -> Iterator[Path]:
         """A profile of its own that holds what ours does; gone afterwards."""
-        for left in self._folder.glob(f"{_STAGE}*"):
-            shutil.rmtree(left, ignore_errors=True)  # of one that was killed; we hold the lock
+        self._tidy()
         folder = Path(tempfile.mkdtemp(prefix=_STAGE, dir=self._folder))
         try:
             stage = folder / "profile"
@@ -220,14 +229,25 @@ class NixProfileDriver:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _tidy(self) -> None:
+        """Removes what one that was killed left behind; nobody else is at it."""
+        for left in self._folder.glob(f"{_STAGE}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One change at a time, of all processes."""
         if self._unsupported:
             raise Unsupported(self._unsupported)
-        self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         with self._lock:
-            descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+                descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise Forbidden(
+                    f"{self._folder} can't be changed: {error.strerror}",
+                    next_step="run the daemon as root, or give it a folder of its own (NCC_PACKAGES_PROFILE)",
+                ) from error
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from common import failpoints
 from common.errors import HostUnavailable
 from services.packages.models import Entry, Wish
 
@@ -73,7 +74,9 @@ class Record:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            failpoints.hit("packages.before_record")
             os.replace(temporary, self._path)
+            failpoints.hit("packages.after_record")
             folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)

@@ -17,11 +17,13 @@ from common.errors import (
     Cancelled,
     Conflict,
     ControlError,
+    Forbidden,
     HostUnavailable,
     NotFound,
     WrongState,
 )
 from daemons import until
+from services.packages.drivers.nix_profile import NixProfileDriver
 from services.packages.models import Edit, Installable, RootState, Wish
 from services.packages.service import PackagesService
 
@@ -335,6 +337,17 @@ def test_a_manifest_half_written(nix: Any) -> None:
     assert nix.versions() == {"hello": "1.0"}
     edit(nix, "multi")
     assert set(nix.versions()) == {"hello", "multi"}
+
+
+def test_a_folder_that_can_not_be_had(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    driver = NixProfileDriver(tmp_path / "file/nixcc", "nixpkgs")
+    driver.watch(lambda keys: None)
+    assert driver.elements() == ()
+    with pytest.raises(Forbidden, match="can't be changed") as caught:
+        driver.switch(1)
+    assert "NCC_PACKAGES_PROFILE" in caught.value.next_step
+    driver.close()
 
 
 @pytest.mark.host
