@@ -50,6 +50,7 @@ _MOVED: tuple[tuple[Path, Path], ...] = (
     ((*_BASE, "desktop", "audio"), (*_BASE, "audio", "system")),
     ((*_MANAGER, "system", "bootloader"), (*_BASE, "boot", "bootloader")),
     ((*_BASE, "bootloader"), (*_BASE, "boot", "bootloader")),
+    ((*_MODULES, "system", "lock-manager"), (*_MODULES, "system", "lock")),
 )
 
 

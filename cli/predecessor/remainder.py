@@ -69,6 +69,9 @@ def take(keys: Keys, documents: Documents) -> None:
             keys.took(path, "", "the predecessor's own bookkeeping")
         elif path and path[-1] == "enable" and keys.value(path) is False:
             keys.took(path, "", "off there, off here")
+            if path[0] == "modules":
+                for inner in list(keys.open(path[:-1])):
+                    keys.took(inner, "", "its module is off there, and is off here")
         elif path and len(path) == 4 and path[:2] == ("core", "base") and path[-1] == "enable":
             keys.took(path, "", "always on")
         elif (

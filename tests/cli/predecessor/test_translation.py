@@ -197,6 +197,16 @@ def test_docker_runs_as_it_did(value: dict[str, Any], layout: str, root: bool) -
     assert ("rootless" in found) is not root
 
 
+def test_what_is_off_is_no_loss() -> None:
+    parts = {
+        "nixify": {"enable": False, "port": 1, "scan": {"enable": True}},
+        "other": {"enable": True, "x": 1},
+    }
+    result = translated({"modules": {"specialized": parts}})
+    outcomes = {row.key.removeprefix("modules.specialized."): row.outcome for row in result.rows}
+    assert {name for name, one in outcomes.items() if one is Outcome.REFUSED} == {"other.enable", "other.x"}
+
+
 def test_a_key_twice_tells_which_one_wins() -> None:
     files = [
         File("/old.nix", (), json.dumps(tagged({"hostName": "old"}))),
