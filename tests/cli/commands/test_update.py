@@ -318,6 +318,13 @@ def test_channels(world: World, tmp_path: Path) -> None:
     assert "go back together" in world.run("channels", "mine", "--undo", code=2)
 
 
+def test_examples_are_admitted(world: World) -> None:
+    examples = Path(__file__).resolve().parents[3] / "examples/updater"
+    done = world.daemon.run("diff", "-f", str(examples))
+    assert done.returncode == 3, done.stderr
+    assert "UpdatePolicy/weekly" in done.stdout
+
+
 def test_usage(world: World) -> None:
     assert "invalid choice" in world.run("frobnicate", code=2)
     assert "one update at a time" in world.run("show", "a", "b", code=2)
