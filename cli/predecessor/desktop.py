@@ -183,7 +183,9 @@ def _desktop(keys: Keys, documents: Documents) -> None:
     if not keys.below(base):
         return
     keys.took(f"{base}.enable", documents.option("desktop", "services.xserver.enable", True))
-    _choose(keys, documents, "desktop", f"{base}.environment", _ENVIRONMENT)
+    # At first the desktop was one word.
+    at = base if keys.has(base) and keys.value(base) != {} else f"{base}.environment"
+    _choose(keys, documents, "desktop", at, _ENVIRONMENT)
     manager = _choose(keys, documents, "desktop", f"{base}.display.manager", _MANAGER)
     server = keys.get(f"{base}.display.server", str)
     if server in ("wayland", "hybrid", "x11"):

@@ -40,6 +40,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
 _BUILT_INS: tuple[tuple[str, str], ...] = (
     (f"{_MANAGER}.features.system-logger", "the journal and ncc events"),
     (f"{_MANAGER}.features.system-checks", "ncc system health and ncc doctor"),
+    (f"{_MANAGER}.features.system-checks-afterwards", "the probes of a Generation"),
     (f"{_MANAGER}.features.system-updater", "the updater: ncc update"),
     (f"{_MANAGER}.features.system-config-manager", "ncc apply"),
     (f"{_MANAGER}.features.bootentry-manager", "ncc generation"),

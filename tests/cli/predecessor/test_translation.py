@@ -152,6 +152,20 @@ def test_names_of_the_first_version() -> None:
     assert outcome(result, "hardware.memory.sizeGB") is Outcome.CHANGED
 
 
+def test_names_before_the_first_version() -> None:
+    words = {
+        "desktop": "plasma",
+        "displayManager": "sddm",
+        "session": "plasma",
+        "cpu": "intel",
+        "audio": "pipewire",
+    }
+    switches = {"profileModules": {"server": {"docker": True}}, "preflightChecks": True, "sshManager": False}
+    result = translated({**words, **switches}, "flat")
+    assert {row.outcome for row in result.rows} == {Outcome.TAKEN, Outcome.CHANGED}
+    assert options(result)["desktop"]["services"]["desktopManager"]["plasma6"]["enable"] is True
+
+
 def test_switches_of_the_first_version() -> None:
     switches = {
         "development": {"virtualization": True, "web": False},
