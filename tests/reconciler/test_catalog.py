@@ -78,7 +78,7 @@ def learnt(catalog: Catalog, made: ServiceLink, *kinds: str, fields: tuple[str, 
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
+async def catalog(tmp_path: Path) -> Catalog:
     made = Catalog()
     learnt(made, link(tmp_path, "alpha"), "Apple", "Apricot")
     learnt(made, link(tmp_path, "beta"), "Berry")
@@ -86,11 +86,11 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 @pytest.mark.parametrize("word", ["Berry", "berry", "BERRY", "berrys", "be"])
-def test_people_may_say_it_in_many_ways(catalog: Catalog, word: str) -> None:
+async def test_people_may_say_it_in_many_ways(catalog: Catalog, word: str) -> None:
     assert catalog.require(word).name == "Berry"
 
 
-def test_what_nobody_knows_comes_with_a_guess_or_with_all_that_is_known(catalog: Catalog) -> None:
+async def test_what_nobody_knows_comes_with_a_guess_or_with_all_that_is_known(catalog: Catalog) -> None:
     with pytest.raises(InvalidRequest, match="unknown kind 'Bery'") as close:
         catalog.require("Bery")
     with pytest.raises(InvalidRequest) as far:
@@ -100,14 +100,14 @@ def test_what_nobody_knows_comes_with_a_guess_or_with_all_that_is_known(catalog:
     assert "Apple, Apricot, Berry" in far.value.next_step
 
 
-def test_it_may_be_a_kind_of_a_service_that_was_never_seen(catalog: Catalog, tmp_path: Path) -> None:
+async def test_it_may_be_a_kind_of_a_service_that_was_never_seen(catalog: Catalog, tmp_path: Path) -> None:
     catalog.links["gamma"] = link(tmp_path, "gamma")
 
     with pytest.raises(HostUnavailable, match="never seen: gamma"):
         catalog.require("Grape")
 
 
-def test_two_services_can_not_own_one_kind(catalog: Catalog, tmp_path: Path) -> None:
+async def test_two_services_can_not_own_one_kind(catalog: Catalog, tmp_path: Path) -> None:
     thief = link(tmp_path, "delta")
 
     with pytest.raises(InvalidRequest, match="alpha and delta both own the kind Apple"):
@@ -116,7 +116,7 @@ def test_two_services_can_not_own_one_kind(catalog: Catalog, tmp_path: Path) -> 
     assert catalog.resolve("Date") is None, "refused whole"
 
 
-def test_a_service_that_was_updated_is_read_by_its_new_descriptors(catalog: Catalog) -> None:
+async def test_a_service_that_was_updated_is_read_by_its_new_descriptors(catalog: Catalog) -> None:
     old = catalog.require("Berry")
     learnt(catalog, catalog.links["beta"], "Berry", fields=("text", "colour"))
     new = catalog.require("Berry")
@@ -136,14 +136,14 @@ def _read(message: Any, field: str) -> str:
     return str(getattr(message, field))
 
 
-def test_saying_the_same_again_keeps_the_classes(catalog: Catalog) -> None:
+async def test_saying_the_same_again_keeps_the_classes(catalog: Catalog) -> None:
     before = catalog.require("Berry").message
     learnt(catalog, catalog.links["beta"], "Berry")
 
     assert catalog.require("Berry").message.DESCRIPTOR is before.DESCRIPTOR
 
 
-def test_domain_rpcs_have_an_owner_and_an_answer(catalog: Catalog) -> None:
+async def test_domain_rpcs_have_an_owner_and_an_answer(catalog: Catalog) -> None:
     method = "/nixcc.beta.v1.ThingService/Do"
     owner = catalog.owner(method)
 
@@ -155,7 +155,7 @@ def test_domain_rpcs_have_an_owner_and_an_answer(catalog: Catalog) -> None:
         catalog.response_class(owner, "/nixcc.beta.v1.ThingService/Undo")
 
 
-def test_files_come_imports_first_and_each_once(catalog: Catalog) -> None:
+async def test_files_come_imports_first_and_each_once(catalog: Catalog) -> None:
     names = [one.name for one in catalog.files(catalog.kinds.values()).file]
 
     assert sorted(names) == sorted(set(names))

@@ -21,7 +21,7 @@ NO_POLICY = resource_pb2.Policy()
 
 
 @pytest.fixture
-def info(tmp_path: Path) -> KindInfo:
+async def info(tmp_path: Path) -> KindInfo:
     return kind(tmp_path, options_pb2.PERMANENCE_LIVE)
 
 
@@ -52,7 +52,7 @@ def entry(policy: resource_pb2.Policy = NO_POLICY) -> Entry:
     return Entry("Widget", "a", one.SerializeToString(), 1, 1)
 
 
-def test_what_is_as_it_should_be_calls_for_nothing(info: KindInfo) -> None:
+async def test_what_is_as_it_should_be_calls_for_nothing(info: KindInfo) -> None:
     found = observe(info, Widget(size=1), NO_POLICY, seen(Widget(size=1, colour="red")))
 
     assert found.in_sync
@@ -69,7 +69,7 @@ def test_what_is_as_it_should_be_calls_for_nothing(info: KindInfo) -> None:
         (Widget(size=1, shape="flat"), pb.ACTION_REPLACE, ["shape"]),
     ],
 )
-def test_what_differs_calls_for_the_least_that_helps(
+async def test_what_differs_calls_for_the_least_that_helps(
     info: KindInfo, host: Any, action: pb.Action.ValueType, paths: list[str]
 ) -> None:
     found = observe(info, Widget(size=1, shape="round"), NO_POLICY, seen(host))
@@ -80,7 +80,7 @@ def test_what_differs_calls_for_the_least_that_helps(
     assert sorted(change.path for change in changes(found)) == paths
 
 
-def test_what_can_not_be_read_is_never_taken_for_absent(info: KindInfo) -> None:
+async def test_what_can_not_be_read_is_never_taken_for_absent(info: KindInfo) -> None:
     detection = seen()
     detection.error.CopyFrom(to_status(Forbidden("not allowed", next_step="run as root")))
 
@@ -94,13 +94,13 @@ def test_what_can_not_be_read_is_never_taken_for_absent(info: KindInfo) -> None:
     assert unread(entry(), Forbidden("x")).generation == 3
 
 
-def test_ignored_fields_do_not_differ(info: KindInfo) -> None:
+async def test_ignored_fields_do_not_differ(info: KindInfo) -> None:
     policy = resource_pb2.Policy(ignored_fields=["size"])
 
     assert observe(info, Widget(size=1), policy, seen(Widget(size=2))).in_sync
 
 
-def test_a_fingerprint_tells_looks_apart_and_nothing_else() -> None:
+async def test_a_fingerprint_tells_looks_apart_and_nothing_else() -> None:
     one = seen(Widget(size=1, tags=["a"]), digests={"x": b"1", "y": b"2"})
     same = seen(Widget(size=1, tags=["a"]), digests={"y": b"2", "x": b"1"})
     others = [
@@ -125,13 +125,13 @@ def test_a_fingerprint_tells_looks_apart_and_nothing_else() -> None:
         (options_pb2.PERMANENCE_LIVE_UNTIL_GENERATION, True, "AwaitsGeneration"),
     ],
 )
-def test_who_may_act_depends_on_how_the_kind_lasts(
+async def test_who_may_act_depends_on_how_the_kind_lasts(
     tmp_path: Path, permanence: options_pb2.Permanence.ValueType, in_generation: bool, reason: str
 ) -> None:
     assert held_back(entry(), kind(tmp_path, permanence), in_generation)[0] == reason
 
 
-def test_a_suspension_says_how_to_end_it_and_ends_by_itself(info: KindInfo) -> None:
+async def test_a_suspension_says_how_to_end_it_and_ends_by_itself(info: KindInfo) -> None:
     policy = resource_pb2.Policy(drift=resource_pb2.DRIFT_POLICY_OBSERVE)
     policy.suspend_until.FromSeconds(int(time.time()) + 100)
     reason, sentence = held_back(entry(policy), info, False)
