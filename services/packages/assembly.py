@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc.aio
@@ -23,6 +25,8 @@ from services.packages.rpc import NAME, PackagesServicer
 from services.packages.service import PackagesService
 
 _FLAKE = "nixpkgs"
+# Threads for what only reads.
+_READERS = 2
 
 
 def assemble(context: Context) -> Service:
@@ -46,13 +50,19 @@ def assemble(context: Context) -> Service:
         SubstituterKind(generation),
     )
     system = str(context.root / "run/current-system")
-    servicer = PackagesServicer(PackagesService(installation, store, caches, indexes, flake, system), context)
+    reads = ThreadPoolExecutor(_READERS, thread_name_prefix="packages-reads")
+    servicer = PackagesServicer(
+        PackagesService(installation, store, caches, indexes, flake, system),
+        context,
+        replace(context, executor=reads),
+    )
 
     def register(server: grpc.aio.Server) -> None:
         packages_service_pb2_grpc.add_PackagesServiceServicer_to_server(servicer, server)
 
     def close() -> None:
         kinds[0].close()
+        reads.shutdown(wait=True, cancel_futures=True)
         indexes.close()
 
     return Service(

@@ -27,6 +27,8 @@ from services.packages.versions import Constraint
 _NAME = re.compile(r"[^A-Za-z0-9._@:-]+")
 # Builds at once; the service has twice as many threads.
 _BUILDS = 4
+# Seconds to wait for one of them to end.
+_PATIENCE = 1.0
 # Versions of a flake's package that the index has seen, the newest first.
 Versions = Callable[[str, str], Sequence[SeenVersion]]
 
@@ -105,8 +107,8 @@ class Installation:
     @contextmanager
     def _room(self) -> Iterator[None]:
         """Refuses more builds at once than leave threads for everything else of the service."""
-        if not self._builds.acquire(blocking=False):
-            raise HostUnavailable(f"{_BUILDS} packages are being installed already", retry_after=1.0)
+        if not self._builds.acquire(timeout=_PATIENCE):
+            raise HostUnavailable(f"{_BUILDS} packages are being installed already", retry_after=2.0)
         try:
             yield
         finally:

@@ -29,22 +29,20 @@ NAME = "nixcc.packages.v1.PackagesService"
 
 
 class PackagesServicer(packages_service_pb2_grpc.PackagesServiceServicer):
-    """The domain rpcs."""
+    """The domain rpcs. What only reads has threads of its own: builds may keep all others for hours."""
 
-    def __init__(self, service: PackagesService, context: Context) -> None:
-        self._service, self._context = service, context
+    def __init__(self, service: PackagesService, context: Context, reads: Context) -> None:
+        self._service, self._context, self._reads = service, context, reads
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
-        found, info, more = await self._context.run(
+        found, info, more = await self._reads.run(
             self._service.search,
             *(request.flake, request.query, request.limit, request.usable_only, request.platform),
         )
         return pb.SearchResponse(packages=map(package_message, found), index=index_message(info), more=more)
 
     async def GetPackage(self, request: pb.GetPackageRequest, context: Any) -> pb.GetPackageResponse:
-        meta, info, installed = await self._context.run(
-            self._service.package, request.flake, request.attribute
-        )
+        meta, info, installed = await self._reads.run(self._service.package, request.flake, request.attribute)
         return pb.GetPackageResponse(
             package=package_message(meta),
             index=index_message(info),
@@ -52,7 +50,7 @@ class PackagesServicer(packages_service_pb2_grpc.PackagesServiceServicer):
         )
 
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Any) -> pb.ListVersionsResponse:
-        found = await self._context.run(self._service.versions, request.flake, request.attribute)
+        found = await self._reads.run(self._service.versions, request.flake, request.attribute)
         return pb.ListVersionsResponse(versions=map(version_message, found))
 
     async def RefreshIndex(
@@ -71,32 +69,32 @@ class PackagesServicer(packages_service_pb2_grpc.PackagesServiceServicer):
                 yield pb.RefreshIndexResponse(result=result)
 
     async def ListIndexes(self, request: pb.ListIndexesRequest, context: Any) -> pb.ListIndexesResponse:
-        found = await self._context.run(self._service.indexes)
+        found = await self._reads.run(self._service.indexes)
         return pb.ListIndexesResponse(indexes=map(index_message, found))
 
     async def ListInstalled(self, request: pb.ListInstalledRequest, context: Any) -> pb.ListInstalledResponse:
-        found, profile = await self._context.run(self._service.installed)
+        found, profile = await self._reads.run(self._service.installed)
         return pb.ListInstalledResponse(packages=map(installed_message, found), profile=profile)
 
     async def WhatDependsOn(self, request: pb.WhatDependsOnRequest, context: Any) -> pb.WhatDependsOnResponse:
-        paths, names = await self._context.run(self._service.dependants, request.target, request.indirect)
+        paths, names = await self._reads.run(self._service.dependants, request.target, request.indirect)
         return pb.WhatDependsOnResponse(paths=map(store_path_message, paths), packages=names)
 
     async def GetClosure(self, request: pb.GetClosureRequest, context: Any) -> pb.GetClosureResponse:
-        return closure_message(await self._context.run(self._service.closure, request.target))
+        return closure_message(await self._reads.run(self._service.closure, request.target))
 
     async def WhyDepends(self, request: pb.WhyDependsRequest, context: Any) -> pb.WhyDependsResponse:
-        ways = await self._context.run(self._service.why, request.target, request.dependency)
+        ways = await self._reads.run(self._service.why, request.target, request.dependency)
         return pb.WhyDependsResponse(ways=[pb.DependencyWay(paths=way) for way in ways])
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Any) -> pb.ListHistoryResponse:
-        rows = await self._context.run(self._service.history)
+        rows = await self._reads.run(self._service.history)
         return pb.ListHistoryResponse(generations=[generation_message(*row) for row in rows])
 
     async def RollbackProfile(
         self, request: pb.RollbackProfileRequest, context: Any
     ) -> pb.RollbackProfileResponse:
-        row = await self._context.run(self._service.rollback, request.generation)
+        row = await self._reads.run(self._service.rollback, request.generation)
         return pb.RollbackProfileResponse(generation=generation_message(*row))
 
     async def UpgradePackages(
@@ -150,5 +148,5 @@ class PackagesServicer(packages_service_pb2_grpc.PackagesServiceServicer):
     async def GetCacheStatistics(
         self, request: pb.GetCacheStatisticsRequest, context: Any
     ) -> pb.GetCacheStatisticsResponse:
-        found = await self._context.run(self._service.caches, list(request.urls))
+        found = await self._reads.run(self._service.caches, list(request.urls))
         return pb.GetCacheStatisticsResponse(caches=map(cache_message, found))
