@@ -191,3 +191,16 @@ def test_a_package_that_can_not_be_had_tells_why(host: Daemon) -> None:
     message = host.out("describe", "package", "unfree")
     assert "unfree license" in message
     host.out("delete", "package", "unfree", "--wait")
+
+
+def test_examples_are_admitted(host: Daemon) -> None:
+    examples = Path(__file__).resolve().parents[3] / "examples/packages"
+    done = host.run("diff", "-f", str(examples))
+    assert done.returncode == 3, done.stderr
+    assert "PackageSet/web-dev" in done.stdout
+    assert "Package/jq" in done.stdout
+
+
+def test_names_only_of_what_has_some(host: Daemon) -> None:
+    assert host.run("package", "gc", "--dry-run", "-o", "name").returncode == 2
+    host.out("package", "caches", "file:///nowhere", "-o", "name")
