@@ -54,7 +54,8 @@ async def create(settings: ServeSettings, services: Iterable[str]) -> AsyncItera
         stack.push_async_callback(operations.close)
         calls = CallMetrics()
         server = new_server(calls, [Forwarder(catalog)])
-        state_pb2_grpc.add_StateServiceServicer_to_server(StateServicer(engine), server)
+        state = StateServicer(engine)
+        state_pb2_grpc.add_StateServiceServicer_to_server(state, server)
         reconciler_pb2_grpc.add_ReconcilerServiceServicer_to_server(
             ReconcilerServicer(engine, operations), server
         )
@@ -64,5 +65,7 @@ async def create(settings: ServeSettings, services: Iterable[str]) -> AsyncItera
         await server.start()
         stack.callback(socket.unlink, missing_ok=True)
         stack.push_async_callback(server.stop, GRACE)
+        stack.push_async_callback(state.drain)
+        stack.callback(events.end_following)
         log.info("reconciler listens", socket=str(socket), resources=len(engine.resources))
         yield [engine.samples, calls.samples]

@@ -96,6 +96,10 @@ class EventLog:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._flush()
+        self.end_following()
+
+    def end_following(self) -> None:
+        """Tells those who follow that no more will come."""
         for queue in self._followers:
             queue.put_nowait(None)
 

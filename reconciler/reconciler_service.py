@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from common import rpc
-from common.errors import Conflict, ControlError, InvalidRequest, NotFound, Violation
+from common.errors import Conflict, ControlError, HostUnavailable, InvalidRequest, NotFound, Violation
 from nixcc.manager.v1 import manager_pb2
 from nixcc.reconciler.v1 import reconciler_pb2 as pb
 from nixcc.reconciler.v1 import reconciler_pb2_grpc
@@ -109,6 +109,9 @@ class ReconcilerServicer(reconciler_pb2_grpc.ReconcilerServiceServicer):
             return
         async for event in self._events.follow(matches, request.limit):
             yield pb.EventsResponse(event=event)
+        raise HostUnavailable(
+            "the daemon ends, or events came faster than they were read", next_step="follow again"
+        )
 
     async def StartOperation(
         self, request: pb.StartOperationRequest, context: Any

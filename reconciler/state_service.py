@@ -12,7 +12,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from common import failpoints
-from common.errors import Conflict, InvalidRequest, NotFound, Unsupported, Violation
+from common.errors import Conflict, HostUnavailable, InvalidRequest, NotFound, Unsupported, Violation
 from nixcc.resource.v1 import resource_pb2
 from nixcc.state.v1 import state_pb2 as pb
 from nixcc.state.v1 import state_pb2_grpc
@@ -51,6 +51,14 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
         self._resources = engine.resources
         self._catalog = engine.catalog
         self._admission = Admission(engine.catalog, engine.resources)
+        self._watches: set[Any] = set()
+        self._draining = False
+
+    async def drain(self) -> None:
+        """Ends watches: nothing else would, and running calls are waited for."""
+        self._draining = True
+        for watch in list(self._watches):
+            await watch.aclose()
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         kind = kind_name(self._catalog, self._resources, request.kind)
@@ -165,11 +173,17 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
                 )
         if request.send_initial:
             yield pb.WatchResponse(type=pb.WATCH_EVENT_TYPE_BOOKMARK, revision=since or 0)
-        async for event in events:
-            response = pb.WatchResponse(type=_EVENT_TYPES[event.type], revision=event.revision)
-            if event.record is not None:
-                response.resource.CopyFrom(_resource(event.record))
-            yield response
+        self._watches.add(events)
+        try:
+            async for event in events:
+                response = pb.WatchResponse(type=_EVENT_TYPES[event.type], revision=event.revision)
+                if event.record is not None:
+                    response.resource.CopyFrom(_resource(event.record))
+                yield response
+        finally:
+            self._watches.discard(events)
+        if self._draining:
+            raise HostUnavailable("the daemon ends", next_step="watch again once it runs")
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Any) -> pb.ListKindsResponse:
         infos = list(self._catalog.kinds.values())

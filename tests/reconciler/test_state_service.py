@@ -433,3 +433,35 @@ async def test_clients_that_leave_in_the_middle_cost_nobody_else_an_apply(cp: Pl
     assert len(listed.resources) == 800
     for one in listed.resources:
         assert (await cp.get("Widget", one.metadata.name)).metadata.etag == one.metadata.etag
+
+
+async def test_a_daemon_that_ends_does_not_wait_for_those_who_watch(tmp_path: Path) -> None:
+    from common.rpc import aio_channel
+    from common.settings import ServeSettings
+    from nixcc.reconciler.v1 import reconciler_pb2, reconciler_pb2_grpc
+    from nixcc.state.v1 import state_pb2_grpc
+    from reconciler.daemon import create
+
+    async def end(call: Any) -> errors.ControlError:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in call:
+                seen.append(call)
+        return errors.from_rpc_error(caught.value)
+
+    seen: list[Any] = []
+    loop = asyncio.get_running_loop()
+    settings = ServeSettings(state_dir=tmp_path / "state", socket=tmp_path / "s.sock", root=tmp_path)
+    async with aio_channel(settings.socket) as channel:
+        async with create(settings, []):
+            state: Any = state_pb2_grpc.StateServiceStub(channel)
+            reconciler: Any = reconciler_pb2_grpc.ReconcilerServiceStub(channel)
+            watch = state.Watch(pb.WatchRequest(send_initial=True))
+            events = reconciler.Events(reconciler_pb2.EventsRequest(follow=True))
+            ends = [asyncio.create_task(end(call)) for call in (watch, events)]
+            await eventually(lambda: seen == [watch])
+            await asyncio.sleep(0.05)
+            start = loop.time()
+        assert loop.time() - start < 4
+        for error in await asyncio.gather(*ends):
+            assert isinstance(error, errors.HostUnavailable)
+            assert "the daemon ends" in error.message
