@@ -90,10 +90,18 @@ async def test_reboot(system: system_pb2_grpc.SystemServiceAsyncStub, tmp_path: 
 async def test_description(manager: manager_pb2_grpc.ManagerServiceAsyncStub) -> None:
     described = await manager.Describe(manager_pb2.DescribeRequest())
     kinds = {kind.kind: kind for kind in described.kinds}
-    assert set(kinds) == {"File", "Sysctl", "SystemdUnit", "HostIdentity"}
-    assert all(kind.watchable and kind.renderable for kind in kinds.values())
-    assert {name for name, kind in kinds.items() if kind.unsupported} == {"Sysctl", "SystemdUnit"}
-    assert list(described.rpc_services) == ["nixcc.system.v1.SystemService"]
+    lasting = {"File", "Sysctl", "SystemdUnit", "HostIdentity"}
+    assert {*lasting, "Generation", "StateBackup"} <= set(kinds)
+    assert all(kinds[name].watchable and kinds[name].renderable for name in lasting)
+    assert kinds["StateBackup"].watchable
+    assert not kinds["StateBackup"].renderable
+    # It is confined to a folder, and is no NixOS.
+    unsupported = {name for name, kind in kinds.items() if kind.unsupported}
+    assert {"Sysctl", "SystemdUnit", "Generation"} <= unsupported
+    assert not unsupported & {"File", "HostIdentity", "StateBackup"}
+    assert {
+        f"nixcc.system.v1.{name}Service" for name in ("System", "Generation", "Backup", "Predecessor")
+    } <= {*described.rpc_services}
 
 
 async def test_a_file_from_validation_to_the_hint(
