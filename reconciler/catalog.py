@@ -98,15 +98,16 @@ class Catalog:
         info = self.resolve(word)
         if info is not None:
             return info
-        unseen = [name for name, link in self.links.items() if link.description is None]
-        if unseen:
-            raise HostUnavailable(
-                f"unknown kind {word!r}; services that were never seen: {', '.join(sorted(unseen))}",
-                next_step="wait until they run (ncc doctor shows why they do not)",
-            )
         import difflib
 
         close = difflib.get_close_matches(word, self.kinds, 1)
+        unseen = [name for name, link in self.links.items() if link.description is None]
+        if unseen:
+            guess = f"did you mean {close[0]}? Otherwise " if close else ""
+            raise HostUnavailable(
+                f"unknown kind {word!r}; services that were never seen: {', '.join(sorted(unseen))}",
+                next_step=f"{guess}wait until they run (ncc doctor shows why they do not)",
+            )
         raise InvalidRequest(
             f"unknown kind {word!r}",
             [Violation("kind", f"unknown kind {word!r}")],
@@ -125,7 +126,10 @@ class Catalog:
         for link in self.links.values():
             if link.description is not None and service in link.description.rpc_services:
                 return link
-        return None
+        # A service that was never seen: nixcc.vm.v1.VmService can only be vm's.
+        package = service.split(".")
+        unseen = self.links.get(package[1]) if len(package) == 4 and package[0] == "nixcc" else None
+        return unseen if unseen is not None and unseen.description is None else None
 
     def response_class(self, link: ServiceLink, method: str) -> type[Message]:
         """The message that a domain rpc answers with; raises NotFound where the service has no such rpc."""

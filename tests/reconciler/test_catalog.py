@@ -105,6 +105,9 @@ async def test_it_may_be_a_kind_of_a_service_that_was_never_seen(catalog: Catalo
 
     with pytest.raises(HostUnavailable, match="never seen: gamma"):
         catalog.require("Grape")
+    with pytest.raises(HostUnavailable) as close:
+        catalog.require("Bery")
+    assert "did you mean Berry?" in close.value.next_step
 
 
 async def test_two_services_can_not_own_one_kind(catalog: Catalog, tmp_path: Path) -> None:

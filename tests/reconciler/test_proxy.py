@@ -194,6 +194,15 @@ async def test_a_service_that_is_down_is_named(tmp_path: Path) -> None:
             await eventually(answers)
 
 
+async def test_a_service_that_was_never_seen_is_named(tmp_path: Path) -> None:
+    async with plane(tmp_path, {}, elsewhere={"talks": tmp_path / "nowhere.sock"}) as cp:
+        raw, error = await refused(Caller(cp.channel).say(Words(text="a")))
+
+    assert raw.code() is grpc.StatusCode.UNAVAILABLE
+    assert "service talks does not answer: nobody listens" in error.message
+    assert "ncc serve talks" in error.next_step
+
+
 async def test_nobody_reaches_the_manager_contract_of_a_service(cp: Plane) -> None:
     """Clients write desired state; only the reconciler acts."""
     stub: Any = manager_pb2_grpc.ManagerServiceStub(cp.channel)
