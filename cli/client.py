@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from common.errors import ControlError, DeadlineExceeded, Forbidden, HostUnavailable, from_rpc_error
-from common.paths import client_socket
+from common.paths import checked_socket, client_socket
 
 if TYPE_CHECKING:
     from cli.kinds import Kinds
@@ -121,6 +121,7 @@ def connect(args: argparse.Namespace) -> Client:
 
 def _reachable(path: Path) -> None:
     """Says at once, and why, when nobody listens: gRPC would only time out."""
+    checked_socket(path)
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.settimeout(2)

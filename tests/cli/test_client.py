@@ -53,6 +53,13 @@ def test_without_a_daemon_every_command_says_how_to_start_it(tmp_path: Path, com
     ]
 
 
+def test_a_socket_path_that_no_socket_can_have(tmp_path: Path) -> None:
+    done = daemons.Ncc(tmp_path).run("get", "--socket", "/" + "x" * 200)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "201 bytes; Unix sockets allow 107" in done.stderr
+
+
 def test_a_socket_that_nobody_listens_at(tmp_path: Path) -> None:
     with daemon(tmp_path) as started:
         started.stop(signal.SIGKILL)
