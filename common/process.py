@@ -19,6 +19,10 @@ from common.errors import Cancelled, CommandFailed, HostUnavailable, Unsupported
 log = structlog.get_logger()
 
 MASK = "********"
+# Seconds that a program has to end by itself, and to clean up, before it is killed.
+_GRACE = 2.0
+# Bytes of a line without an end that are kept: what follows begins a new one.
+_LINE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ def run(
     cwd: Path | None = None,
     secrets: Sequence[str] = (),
 ) -> Completed:
-    """Runs a program to its end, blocking; `timeout` in seconds ends its whole process group.
+    """Runs a program to its end, blocking; `timeout` in seconds ends it and all that it began.
 
     `env` is added to a C.UTF-8 environment. `secrets` are masked in logs and errors (pass them to the program by
     `input` or `env`, never by argv).
@@ -83,13 +87,13 @@ def stream(
 ) -> Completed:
     """As `run`, for long programs: `on_line` gets each line of standard error (masked, no newline) as it comes.
 
-    Of standard error the last 64 KiB are kept. `cancel` set from another thread ends the process group within 0.1 s
-    and raises Cancelled.
+    Of standard error the last 64 KiB are kept; a line past 1 MiB comes in parts. `cancel` set from another thread
+    asks the program within 0.1 s to end, kills what is left of it after 2 s, and raises Cancelled.
     """
     masked = [mask(arg, secrets) for arg in argv]
     process = _started(argv, masked, env, cwd, subprocess.DEVNULL)
     deadline = time.monotonic() + timeout
-    stdout, tail, partial = bytearray(), bytearray(), b""
+    stdout, tail, partial = bytearray(), bytearray(), bytearray()
     with process, selectors.DefaultSelector() as selector:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -110,9 +114,14 @@ def stream(
                     else:
                         tail += data
                         del tail[:-65_536]
-                        *lines, partial = (partial + data).split(b"\n")
-                        for line in lines:
-                            on_line(mask(line.decode(errors="replace"), secrets))
+                        partial += data
+                        if b"\n" in data or len(partial) > _LINE:
+                            *lines, partial = partial.split(b"\n")
+                            if len(partial) > _LINE:
+                                lines.append(partial)
+                                partial = bytearray()
+                            for line in lines:
+                                on_line(mask(line.decode(errors="replace"), secrets))
             if partial:
                 on_line(mask(partial.decode(errors="replace"), secrets))
             process.wait(max(1.0, deadline - time.monotonic()))
@@ -175,8 +184,52 @@ def _started(
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Asks its group to end, as Nix needs to end builds and to remove their folders; then all of it is killed.
+
+    What a descendant began in a session of its own is no part of the group, and would go on.
+    """
+    sessions = _sessions(process.pid)
+    _signal_group(process.pid, signal.SIGTERM)
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        pass
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    for pid, (_, session) in _processes().items():
+        if session in sessions:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
     except ProcessLookupError:
         pass
-    process.wait()
+
+
+def _sessions(pid: int) -> set[int]:
+    """The sessions of a process and of all its descendants, but ours."""
+    processes = _processes()
+    family, found = {pid}, {pid}
+    while found:
+        found = {child for child, (parent, _) in processes.items() if parent in found} - family
+        family |= found
+    return {processes[one][1] for one in family if one in processes} - {os.getsid(0)}
+
+
+def _processes() -> dict[int, tuple[int, int]]:
+    """All that run: pid -> (parent, session)."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stat:
+                    fields = stat.read().rpartition(b")")[2].split()
+            except OSError:
+                continue  # it has ended meanwhile
+            found[int(name)] = (int(fields[1]), int(fields[3]))
+    return found

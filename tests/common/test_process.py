@@ -134,6 +134,82 @@ def test_stream_ends_the_whole_group(tmp_path: Path, how: str) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_what_was_begun_in_a_session_of_its_own_ends_too(how: str) -> None:
+    cancel = threading.Event()
+    pids: list[int] = []
+
+    def on_line(line: str) -> None:
+        pids.append(int(line))
+        if how == "cancel":
+            cancel.set()
+
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen(['sh', '-c', 'sleep 100 & echo $! >&2; wait'], start_new_session=True)\n"
+        "time.sleep(100)"
+    )
+    with pytest.raises(Cancelled if how == "cancel" else HostUnavailable):
+        process.stream([sys.executable, "-c", code], on_line=on_line, cancel=cancel, timeout=2)
+
+    deadline = time.monotonic() + 5
+    while _runs(pids[0]):
+        assert time.monotonic() < deadline, "the builder's child outlived it"
+        time.sleep(0.01)
+
+
+def test_a_program_is_asked_to_end_before_it_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "def end(*_): pathlib.Path(sys.argv[1]).write_text('cleaned up'); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end); print('ready', file=sys.stderr, flush=True); time.sleep(100)"
+    )
+    cancel = threading.Event()
+
+    with pytest.raises(Cancelled):
+        process.stream(
+            [sys.executable, "-c", code, str(tmp_path / "end")],
+            on_line=lambda _: cancel.set(),
+            cancel=cancel,
+        )
+
+    assert (tmp_path / "end").read_text() == "cleaned up"
+
+
+def test_a_program_that_does_not_listen_is_killed() -> None:
+    code = (
+        "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(os.getpid(), file=sys.stderr, flush=True)\ntime.sleep(100)"
+    )
+    cancel = threading.Event()
+    pids: list[int] = []
+
+    def on_line(line: str) -> None:
+        pids.append(int(line))
+        cancel.set()
+
+    with pytest.raises(Cancelled):
+        process.stream([sys.executable, "-c", code], on_line=on_line, cancel=cancel)
+
+    assert not _runs(pids[0])
+
+
+def test_a_line_without_an_end_comes_in_parts_and_in_time() -> None:
+    size = 40_000_000
+    lines: list[str] = []
+    began = time.monotonic()
+
+    process.stream(
+        [sys.executable, "-c", f"import sys; sys.stderr.write('x' * {size} + '\\nend\\n')"],
+        on_line=lines.append,
+    )
+
+    assert lines[-1] == "end"
+    assert sum(map(len, lines[:-1])) == size
+    assert max(map(len, lines)) < 2_000_000
+    assert time.monotonic() - began < 10
+
+
 def test_detached_programs_have_a_session_of_their_own(tmp_path: Path) -> None:
     code = "import os; print(os.getsid(0) == os.getpid())"
 
