@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
@@ -50,6 +50,30 @@ class Admission:
     def __init__(self, catalog: Catalog, resources: Resources) -> None:
         self._catalog = catalog
         self._resources = resources
+        # What sets that are being written will own and need: nobody sees it in `resources` yet.
+        self._claimed_keys: dict[tuple[str, str], str] = {}
+        self._claimed_edges: dict[Ref, list[Ref]] = {}
+
+    def claim(self, admitted: Sequence[Admitted]) -> Callable[[], None]:
+        """Holds what the set takes until it is written (or was not); gives what lets go of it."""
+        keys = {
+            (one.info.name, one.resource.metadata.key): one.resource.metadata.name
+            for one in admitted
+            if one.old is None
+        }
+        edges = {
+            (one.info.name, one.resource.metadata.name): needs(one.resource, one.spec) for one in admitted
+        }
+        self._claimed_keys.update(keys)
+        self._claimed_edges.update(edges)
+
+        def release() -> None:
+            for key in keys:
+                self._claimed_keys.pop(key, None)
+            for ref in edges:
+                self._claimed_edges.pop(ref, None)
+
+        return release
 
     async def admit(self, request: pb.ApplyRequest) -> list[Admitted]:
         """What the set becomes; raises InvalidRequest with every violation, Conflict, WrongState, HostUnavailable."""
@@ -216,6 +240,9 @@ class Admission:
         other = self._resources.by_key(info.name, validation.key)
         if owner is None and other is not None and other.name != name:
             owner = other.name
+        claimed = self._claimed_keys.get((info.name, validation.key), name)
+        if owner is None and claimed != name:
+            owner = claimed
         if owner is not None:
             found.append(Violation(where, f"{validation.key!r} belongs to {info.name} {owner} already"))
             return None
@@ -239,7 +266,7 @@ class Admission:
         edges = {
             (one.info.name, one.resource.metadata.name): needs(one.resource, one.spec) for one in admitted
         }
-        cycle = self._resources.graph.find_cycle(edges)
+        cycle = self._resources.graph.find_cycle({**self._claimed_edges, **edges})
         if cycle:
             path = " → ".join(f"{kind} {name}" for kind, name in cycle)
             raise InvalidRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -106,7 +107,11 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
                     ref = (one.info.name, one.resource.metadata.name)
                     self._engine.reconciler.traces[ref] = current
         failpoints.hit("state.before_commit")
-        revision = await self._committed(writes)
+        release = self._admission.claim(admitted)
+        # A client that leaves does not let go of what is still being written.
+        committing = asyncio.create_task(self._committed(writes))
+        committing.add_done_callback(lambda _: release())
+        revision = await asyncio.shield(committing)
         failpoints.hit("state.after_commit")
         for one in admitted:
             current_entry = self._resources.get(one.info.name, one.resource.metadata.name)

@@ -54,7 +54,16 @@ def test_every_failpoint_is_tried() -> None:
     for package in ("common", "reconciler", "services"):
         for path in (root / package).rglob("*.py"):
             found.update(re.findall(r'\bhit\("([a-z_.]+)"\)', path.read_text()))
-    assert found - {"sysctl.after_record"} == set(POINTS), "that one needs a kernel of its own: test_sysctl"
+    assert found >= set(POINTS)
+    # The others need a host of their own: their services' tests kill there.
+    tests = [path for path in (root / "tests").rglob("test_*.py") if path != Path(__file__).resolve()]
+    texts = "\n".join(path.read_text() for path in tests)
+    untried = [
+        point
+        for point in sorted(found - set(POINTS))
+        if point not in texts and f'"{point.partition(".")[2]}"' not in texts
+    ]
+    assert not untried, untried
 
 
 def crash(folder: Path, point: str, seed: int) -> None:

@@ -166,6 +166,12 @@ class Owner:
             await self.cp.apply(resource(Widget(size=1), name))
             self.wanted[name] = Widget(size=1)
 
+        await self._settled(seconds)
+        # Faults that nothing met yet would meet whoever looks next.
+        self.host.on_apply, self.host.on_detect = lambda change: None, lambda keys: None
+        await self._settled(seconds)
+
+    async def _settled(self, seconds: float) -> None:
         async def done() -> bool:
             listed = (await self.cp.state.List(state_pb2.ListRequest(kind="Widget"))).resources
             # Ready alone may be older than the last change behind its back.
