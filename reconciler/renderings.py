@@ -112,12 +112,13 @@ class Renderings:
         request = pb.RenderRequest()
         for entry in entries:
             request.resources.add(kind=info.name, name=entry.name, spec=entry.resource.spec)
+        # Of what is rendered: while the service answers, the spec may change.
+        etags = [entry.resource.metadata.etag for entry in entries]
         response = await info.link.render(request)
         found: list[tuple[Entry, str]] = []
         wrong: list[Violation] = []
         only_so = info.descriptor.options.permanence == options_pb2.PERMANENCE_LASTING
-        for entry, rendering in zip(entries, response.renderings, strict=True):
-            etag = entry.resource.metadata.etag
+        for entry, etag, rendering in zip(entries, etags, response.renderings, strict=True):
             if not rendering.violations:
                 self._rendered[entry.ref] = etag, rendering.options_json
                 found.append((entry, rendering.options_json))

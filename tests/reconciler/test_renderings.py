@@ -12,6 +12,7 @@ from lasting import LastingHost, Note, Setting, Snapshot, factory
 from nixcc.resource.v1 import resource_pb2
 from plane import Plane, condition, eventually, plane, ready, resource
 from reconciler import renderings
+from reconciler.link import ServiceLink
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +177,26 @@ async def test_what_can_only_last_and_cannot_be_said_stops_the_snapshot(cp: Plan
     await cp.apply(resource(Setting(text="well"), "one"))
     await cp.until_ready("Snapshot", "system")
     assert host.held() == {"one"}
+
+
+async def test_a_spec_that_changes_while_it_is_rendered_is_rendered_again(
+    cp: Plane, host: LastingHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render = ServiceLink.render
+    changed = False
+
+    async def slow(link: ServiceLink, request: Any) -> Any:
+        nonlocal changed
+        response = await render(link, request)
+        if not changed:
+            changed = True
+            await cp.apply(resource(Setting(text="new"), "one"))
+        return response
+
+    monkeypatch.setattr(ServiceLink, "render", slow)
+    await cp.apply(resource(Setting(text="old"), "one"), snapshot())
+
+    await cp.until("Setting", "one", lambda r: ready(r) and r.metadata.generation == 2)
+    assert changed
+    assert host.active is not None
+    assert host.active.resources[0].options_json == '{"texts":{"one":"new"}}'
