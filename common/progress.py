@@ -32,6 +32,8 @@ async def progress(context: Context, work: Work[T]) -> AsyncIterator[Progress | 
 
     task = asyncio.ensure_future(context.run(work, report, cancel))
     task.add_done_callback(lambda _: events.put_nowait(None))
+    # Nobody may be left to whom an error could be told.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         while (event := await events.get()) is not None:
             yield event

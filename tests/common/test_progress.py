@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,3 +63,27 @@ async def test_a_caller_that_leaves_cancels_the_work(context: Context) -> None:
     task.cancel()
 
     assert await asyncio.get_running_loop().run_in_executor(None, ended.wait, 5)
+
+
+async def test_an_error_after_the_caller_left_is_nobodys(context: Context) -> None:
+    """Such as "cancelled": it must not come up later as an error that nobody looked at."""
+    loose: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, found: loose.append(found))
+    ended = threading.Event()
+
+    def work(report: Report, cancel: threading.Event) -> None:
+        report(Progress(message="on it"))
+        cancel.wait(5)
+        ended.set()
+        raise WrongState("cancelled")
+
+    events = progress(context, work)
+    await anext(events)
+    await events.aclose()  # type: ignore[attr-defined]
+    await asyncio.get_running_loop().run_in_executor(None, ended.wait, 5)
+    await asyncio.sleep(0.05)
+    del events
+    gc.collect()
+    await asyncio.sleep(0)
+
+    assert loose == []
