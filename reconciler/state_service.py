@@ -221,7 +221,7 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
         """A resource whose service was never seen since it was installed here can only be let go of."""
         current = self._resources.get(*entry.ref)
         if current is not None and current.resource.policy.deletion == resource_pb2.DELETION_POLICY_ORPHAN:
-            await self._resources.commit([Remove(entry.kind, entry.name, expect_revision=current.revision)])
+            await self._committed([Remove(entry.kind, entry.name, expect_revision=current.revision)])
 
     async def _undeclared(self, kind: str) -> pb.ListResponse:
         """What the host has and nobody declared, of one kind or of all that can be enumerated."""
