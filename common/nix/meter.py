@@ -10,6 +10,8 @@ from nixcc.resource.v1.resource_pb2 import Progress
 
 # Lines of a failing build that are kept.
 _TAIL = 25
+# Characters of a line that are told: a message has to fit into its answer.
+_WIDTH = 4_000
 # Messages up to this level are worth a line of the log: errors, warnings, notices and what is built.
 _LEVEL = 3
 
@@ -71,7 +73,7 @@ class ProgressMeter:
         if isinstance(event, Message):
             if event.level == 0:
                 self.errors.append(event)
-            return event.text[:4_000] if event.level <= _LEVEL else None
+            return event.text[:_WIDTH] if event.level <= _LEVEL else None
         if isinstance(event, Start):
             self._sorts[event.id] = event.type
             if event.type == Activity.BUILD and event.fields:
@@ -89,7 +91,7 @@ class ProgressMeter:
         build = self._builds.get(event.id)
         fields = event.fields
         if event.type in (ResultType.BUILD_LOG_LINE, ResultType.POST_BUILD_LOG_LINE) and fields:
-            line = plain(str(fields[0])).rstrip()
+            line = plain(str(fields[0])[:_WIDTH]).rstrip()
             if build is None:
                 return line
             build.log.append(line)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from common import process
-from common.errors import CommandFailed, Unsupported, WrongState
-from common.nix.failures import explained, told
+from common.errors import CommandFailed, ControlError, Unsupported, WrongState
+from common.nix.failures import ended_by, explained, told
 from common.nix.meter import ProgressMeter
 from common.process import Completed
 from nixcc.resource.v1.resource_pb2 import Progress
@@ -48,7 +48,7 @@ class Nix:
         try:
             return process.run(_argv(arguments), timeout=timeout, env=self.environment, cwd=cwd)
         except CommandFailed as error:
-            raise explained(error.stderr) from error
+            raise (ended_by(-error.exit_code) if error.exit_code < 0 else explained(error.stderr)) from error
 
     def json(self, arguments: Sequence[str], *, timeout: float = EVALUATION) -> Any:
         """What it prints, as JSON."""
@@ -84,8 +84,7 @@ class Nix:
             argv, on_line=on_line, cancel=cancel, timeout=timeout, env=self.environment, check=False, cwd=cwd
         )
         if done.exit_code != 0:
-            stderr = done.stderr.decode(errors="replace")
-            raise told(meter.errors, "", meter.failed_build) if meter.errors else explained(stderr)
+            raise _failure(done, meter)
         return done
 
     def build(
@@ -102,9 +101,23 @@ class Nix:
         """Builds one installable; gives its output `out` (its first one where it has no `out`)."""
         link = ["--no-link"] if out_link is None else ["--out-link", str(out_link)]
         argv = ["build", installable, "--json", "--no-write-lock-file", *link, *arguments]
-        rows = json.loads(self.long(what, argv, report, cancel, timeout=timeout).stdout)
-        outputs: dict[str, str] = rows[0]["outputs"]
-        return outputs.get("out") or next(iter(outputs.values()))
+        done = self.long(what, argv, report, cancel, timeout=timeout)
+        try:
+            outputs: dict[str, str] = json.loads(done.stdout)[0]["outputs"]
+            return outputs.get("out") or next(iter(outputs.values()))
+        except (ValueError, LookupError, TypeError, StopIteration) as error:
+            raise WrongState(f"nix build did not say what it built: {error}") from error
+
+
+def _failure(done: Completed, meter: ProgressMeter) -> ControlError:
+    """What a command that failed says: events, and lines of the programs that it called."""
+    if done.exit_code < 0:
+        return ended_by(-done.exit_code)
+    stderr = done.stderr.decode(errors="replace")
+    if not meter.errors:
+        return explained(stderr)
+    others = [line for line in stderr.splitlines() if line.startswith(("fatal:", "ssh:"))]
+    return told(meter.errors, "\n".join(others), meter.failed_build)
 
 
 def _argv(arguments: Sequence[str]) -> list[str]:

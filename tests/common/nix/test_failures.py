@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import ControlError, HostUnavailable, InvalidRequest, NotFound, WrongState
 from common.nix.failures import explained, redacted, told
@@ -61,6 +63,18 @@ def test_a_wrong_hash_names_both() -> None:
         ("error: Package ‘x-1’ has an unfree license (‘unfree’), refusing to evaluate.", WrongState, "unfree"),
         ("error: attribute 'x' missing\n\n       at /etc/nixos/flake.nix:7:3:", NotFound, "/etc/nixos/flake.nix:7"),
         ("", WrongState, "without a word"),
+        ("error: Cannot build '/nix/store/j9h-x-1.drv'.\n       Reason: builder failed with exit code 3.",
+         WrongState, "x-1 could not be built: exit code 3"),
+        ("error: builder for '/nix/store/j9h-x-1.drv' failed due to signal 9 (Killed);\n  last 1 log lines:",
+         WrongState, "x-1 could not be built: signal 9 (Killed)"),
+        ("error: building of '/nix/store/j9h-x-1.drv^out' from .drv file timed out after 60 seconds of silence",
+         WrongState, "it said nothing for 60 seconds"),
+        ("error: cannot open connection to remote store 'daemon': closed", HostUnavailable, "daemon"),
+        ("fatal: unable to access 'https://x/y/': Could not resolve host: x\nerror: program 'git' failed",
+         HostUnavailable, "network"),
+        ("fatal: repository 'https://bob:pw@x/y/' not found\nerror: program 'git' failed with exit code 128",
+         NotFound, "https://x/y/ is no git repository"),
+        ("error: executing SQLite query: database or disk is full", HostUnavailable, "no room"),
         ("\x1b[31;1merror:\x1b[0m SQLite database '/nix/var/nix/db/db.sqlite' is busy", HostUnavailable, "busy"),
     ],
 )  # fmt: skip
@@ -69,6 +83,44 @@ def test_what_nix_writes_for_people_is_understood_too(text: str, kind: type, par
 
     assert isinstance(error, kind), error
     assert part in str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """error: builder for '/nix/store/j9h-x-1.drv' failed with exit code 3;
+       last 2 log lines:
+       > compiling
+       > error: no such header
+       For full logs, run 'nix log /nix/store/j9h-x-1.drv'.
+error: 1 dependencies of derivation '/nix/store/abc-top-1.drv' failed to build""",
+        """error: Cannot build '/nix/store/j9h-x-1.drv'.
+       Reason: builder failed with exit code 3.
+       Output paths:
+         /nix/store/j9h-x-1
+       Last 2 log lines:
+       > compiling
+       > error: no such header
+       For full logs, run:
+         nix log /nix/store/j9h-x-1.drv
+error: Cannot build '/nix/store/abc-top-1.drv'.
+       Reason: 1 dependency failed.""",
+    ],
+    ids=["2.8", "2.31"],
+)
+def test_what_failed_first_is_told_with_its_log(text: str) -> None:
+    error = explained(text)
+
+    assert isinstance(error, WrongState)
+    assert str(error).startswith(
+        "x-1 could not be built: exit code 3\n  x-1> compiling\n  x-1> error: no such header"
+    )
+    assert "top-1" not in str(error)
+
+
+@given(st.text(), st.sampled_from(["", "error: ", "error: builder for '", "fatal: '", "@nix "]))
+def test_no_text_is_too_strange(text: str, start: str) -> None:
+    assert explained(start + text).message
 
 
 def test_passwords_in_urls_are_never_told() -> None:
