@@ -44,6 +44,7 @@ _BUILD = re.compile(
 )
 _BUILD_TIME = re.compile(r"'([^']+\.drv)[^']*'.{0,40}timed out after (\d+) seconds( of silence)?", re.DOTALL)
 _DAEMON = re.compile(r"(?i)cannot (?:connect to socket at|open connection to remote store)")
+_GIT = re.compile(r"fatal: (.+)")
 # Git tells on lines of its own; Nix only that git failed.
 _NO_REPOSITORY = re.compile(
     r"fatal: (?:repository )?'([^'\n]+)' (?:does not appear to be a git repository|does not exist|not found)"
@@ -86,6 +87,8 @@ def told(
     head = redacted(" ".join(_ADVICE.sub("", last.text).strip().split("\n\n")[0].split()))[:600]
     where = f" (at {_SOURCE.sub('', last.file)}:{last.line})" if last.file and last.line else ""
     every = f"{text}\n{whole}"
+    if "program 'git' failed" in head and (said := _GIT.search(every)):
+        head = redacted(said[1])[:600]
     if "hash mismatch" in every:
         return _hash_mismatch(every)
     if _FULL.search(every):
