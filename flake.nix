@@ -18,11 +18,20 @@
           # What `make setup` builds libvirt-python with, and what the tests start for real.
           packages = with pkgs; [
             python3 gcc gnumake pkg-config libvirt git
-            qemu dnsmasq pkgsStatic.busybox cpio dbus e2fsprogs iproute2 kmod lshw pciutils smartmontools strace usbutils util-linux
+            qemu dnsmasq pkgsStatic.busybox btrfs-progs cpio cryptsetup dbus dosfstools e2fsprogs iproute2 kmod lshw
+            pciutils smartmontools strace systemd usbutils util-linux xfsprogs
           ];
           # Wheels are built for other distributions and look for these libraries by name.
           LD_LIBRARY_PATH = pkgs.lib.makeLibraryPath [ pkgs.stdenv.cc.cc.lib pkgs.zlib pkgs.libvirt pkgs.systemd ];
         };
+      });
+
+      # The package, and a machine that runs the module (needs KVM).
+      checks = forEach (pkgs: {
+        package = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+        control-center = pkgs.testers.runNixOSTest (import ./nixos/tests/control-center.nix {
+          nixcc = self.nixosModules.default;
+        });
       });
 
       nixosModules.default = { pkgs, lib, ... }: {

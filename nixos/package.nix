@@ -1,5 +1,5 @@
 # `ncc` with the libraries of nixpkgs. The tests run outside (`make test`): they start real daemons.
-{ lib, python3Packages }:
+{ lib, installShellFiles, python3Packages, stdenv }:
 
 python3Packages.buildPythonApplication {
   pname = "nixcc";
@@ -21,9 +21,11 @@ python3Packages.buildPythonApplication {
   };
 
   build-system = [ python3Packages.hatchling ];
+  nativeBuildInputs = [ installShellFiles ];
 
   dependencies = with python3Packages; [
     apsw
+    cronsim
     dbus-fast
     docker
     googleapis-common-protos
@@ -37,10 +39,18 @@ python3Packages.buildPythonApplication {
     psutil
     pycdlib
     pydantic
+    pyrage
     pyudev
     pyyaml
     structlog
   ];
+
+  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    for shell in bash zsh fish; do
+      PYTHONPATH="$out/${python3Packages.python.sitePackages}:$PYTHONPATH" $out/bin/ncc completion $shell > ncc.$shell
+      installShellCompletion --cmd ncc --$shell ncc.$shell
+    done
+  '';
 
   doCheck = false;
   pythonImportsCheck = [ "cli" "common" "nixcc.resource.v1.resource_pb2" "reconciler" "services" ];
