@@ -87,8 +87,9 @@ def told(
     head = redacted(" ".join(_ADVICE.sub("", last.text).strip().split("\n\n")[0].split()))[:600]
     where = f" (at {_SOURCE.sub('', last.file)}:{last.line})" if last.file and last.line else ""
     every = f"{text}\n{whole}"
-    if "program 'git' failed" in head and (said := _GIT.search(every)):
-        head = redacted(said[1])[:600]
+    git = _GIT.search(every) if "program 'git' failed" in head else None
+    if git is not None:
+        head = redacted(git[1])[:600]
     if "hash mismatch" in every:
         return _hash_mismatch(every)
     if _FULL.search(every):
@@ -132,6 +133,10 @@ def told(
         return NotFound(head, next_step="look at the address and the revision")
     if "would have been updated" in head or "cannot update unlocked" in head:
         return Conflict(head, next_step="lock the flake first: nix flake lock")
+    if git is not None:
+        return HostUnavailable(
+            f"git: {head}", retry_after=60.0, next_step="look at the network, then run it again"
+        )
     return WrongState(head)
 
 

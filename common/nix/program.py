@@ -39,20 +39,36 @@ class Nix:
         return tuple(int(part or 0) for part in found.groups())
 
     def run(
-        self, arguments: Sequence[str], *, timeout: float = EVALUATION, cwd: Path | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout: float = EVALUATION,
+        cwd: Path | None = None,
+        cancel: threading.Event | None = None,
     ) -> Completed:
-        """`nix …`, or `nix-store …` and the like where the first argument begins so; to its end.
+        """`nix …`, or `nix-store …` and the like where the first argument begins so; to its end, or to `cancel`.
 
         Raises what common.nix.failures tells: NotFound, InvalidRequest (evaluation), WrongState, HostUnavailable.
         """
         try:
-            return process.run(_argv(arguments), timeout=timeout, env=self.environment, cwd=cwd)
+            argv, env = _argv(arguments), self.environment
+            if cancel is None:
+                return process.run(argv, timeout=timeout, env=env, cwd=cwd)
+            return process.stream(
+                argv, on_line=lambda _: None, cancel=cancel, timeout=timeout, env=env, cwd=cwd
+            )
         except CommandFailed as error:
             raise (ended_by(-error.exit_code) if error.exit_code < 0 else explained(error.stderr)) from error
 
-    def json(self, arguments: Sequence[str], *, timeout: float = EVALUATION) -> Any:
+    def json(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout: float = EVALUATION,
+        cancel: threading.Event | None = None,
+    ) -> Any:
         """What it prints, as JSON."""
-        done = self.run(arguments, timeout=timeout)
+        done = self.run(arguments, timeout=timeout, cancel=cancel)
         try:
             return json.loads(done.stdout)
         except ValueError as error:

@@ -35,7 +35,7 @@ class NixosBuilder:
             return Built(os.path.realpath(wish.toplevel))
         if not wish.flake:
             raise InvalidRequest("say what to build: a flake or a toplevel")
-        locked = self.source(wish.flake)
+        locked = self.source(wish.flake, cancel)
         self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = wish.attribute or self.host_name()
         path = self._nix.build(
@@ -48,10 +48,11 @@ class NixosBuilder:
         )
         return Built(os.path.realpath(path), locked)
 
-    def source(self, flake: str) -> str:
+    def source(self, flake: str, cancel: threading.Event | None = None) -> str:
         """The flake's source in the store, which its content names; equal sources build equal systems."""
         self._prepare()
-        return str(self._nix.json(["flake", "metadata", "--json", "--no-write-lock-file", flake])["path"])
+        argv = ["flake", "metadata", "--json", "--no-write-lock-file", flake]
+        return str(self._nix.json(argv, cancel=cancel)["path"])
 
     def host_name(self) -> str:
         """The host's own name, which its configuration is usually called."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_a_build_that_hangs_leaves_no_process(host: ScriptHost, ncc: Daemon, how
     assert untouched(host)
     if how == "cancelled":
         assert ncc.run("generation", "switch", flake(host, "other")).returncode == 1, "others are served"
+
+
+def test_a_server_that_never_answers_can_be_given_up(host: ScriptHost, ncc: Daemon) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"git+http://127.0.0.1:{server.getsockname()[1]}/silent.git"
+        name = ncc.out("generation", "switch", f"{url}#web", "--detach").strip()
+        server.settimeout(30)
+        caller, _ = server.accept()
+        with caller:
+            assert caller.recv(1024).startswith(b"GET /silent.git")
+
+            ncc.out("operation", "cancel", name)
+
+            caller.settimeout(20)
+            assert caller.recv(1024) == b"", "whoever called has gone"
+    assert untouched(host)
 
 
 def test_a_full_store(host: ScriptHost, ncc: Daemon, small_disk: Any) -> None:

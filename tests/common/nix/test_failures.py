@@ -72,6 +72,8 @@ def test_a_wrong_hash_names_both() -> None:
         ("error: cannot open connection to remote store 'daemon': closed", HostUnavailable, "daemon"),
         ("fatal: unable to access 'https://x/y/': Could not resolve host: x\nerror: program 'git' failed",
          HostUnavailable, "network does not answer: unable to access 'https://x/y/': Could not resolve"),
+        ("fatal: the remote end hung up\nerror: program 'git' failed with exit code 128", HostUnavailable, "git: the"),
+        ("fatal: couldn't find remote ref x\nerror: program 'git' failed with exit code 128", NotFound, "remote ref"),
         ("fatal: repository 'https://bob:pw@x/y/' not found\nerror: program 'git' failed with exit code 128",
          NotFound, "https://x/y/ is no git repository"),
         ("error: executing SQLite query: database or disk is full", HostUnavailable, "no room"),
