@@ -23,9 +23,13 @@ from nixcc.resource.v1.resource_pb2 import Renderings
 VERSION = 1
 PACKAGE = "_package"
 _PACKAGE_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_'+-]*(\.[A-Za-z0-9_][A-Za-z0-9_'+-]*)*")
-# Attribute names that Nix or the module system give a meaning: data that has them could do more than be data.
+# Attribute names that Nix or the module system give a meaning: data that has them could do more than be data. Where a
+# submodule is a whole module, `imports` would run files, and `_module` sets up the module system itself.
 _MEANINGFUL = frozenset(
-    {"_type", "__functor", "__toString", "__ignoreNulls", "__structuredAttrs", "outPath", "drvPath"}
+    {
+        *("_type", "__functor", "__toString", "__ignoreNulls", "__structuredAttrs", "outPath", "drvPath"),
+        *("_module", "imports", "disabledModules"),
+    }
 )
 _INT64 = range(-(2**63), 2**63)
 _DEPTH = 64

@@ -82,6 +82,9 @@ def test_all_conflicts_are_told_at_once() -> None:
         ('{"x": {"outPath": "/etc/shadow"}}', "meaning of its own"),
         ('{"x": {"__toString": 1}}', "meaning of its own"),
         ('{"x": {"__functor": 1}}', "meaning of its own"),
+        ('{"_module": {"check": false}}', "meaning of its own"),
+        ('{"x": {"imports": ["/tmp/x.nix"]}}', "meaning of its own"),
+        ('{"x": {"disabledModules": ["x.nix"]}}', "meaning of its own"),
         ('{"x": [{"type": "derivation", "name": "x"}]}', "takes for a package"),
         ('{"x": {"_package": "a b"}}', "nothing else"),
         ('{"x": {"_package": "${builtins.abort 1}"}}', "nothing else"),
@@ -117,7 +120,10 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.text(st.characters(exclude_characters="\0_", exclude_categories=["Cs"]), max_size=8),
+            # `_` begins what has a meaning of its own, `type` may be that of a derivation.
+            st.text(st.characters(exclude_characters="\0_", exclude_categories=["Cs"]), max_size=8).filter(
+                lambda name: name not in ("outPath", "drvPath", "imports", "disabledModules", "type")
+            ),
             inner,
             max_size=4,
         )
