@@ -92,7 +92,7 @@ def parse(line: str) -> Event | None:
             case "msg":
                 text = plain(str(row.get("raw_msg") or row["msg"]))
                 return Message(int(row["level"]), text, str(row.get("file") or ""), int(row.get("line") or 0))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     return None
 

@@ -18,12 +18,10 @@ _LEVEL = 3
 
 @dataclass
 class _Count:
-    """Of one sort of work."""
+    """Of one sort of work, or of one activity."""
 
     done: int = 0
     expected: int = 0
-    running: int = 0
-    failed: int = 0
 
 
 @dataclass
@@ -40,7 +38,10 @@ class ProgressMeter:
         self._what = what
         self._percent = 0
         self._sorts: dict[int, int] = {}
-        self._counts: dict[int, dict[int, _Count]] = {}
+        # Sums by sort, and what each living activity has in them: updates copy thousands of paths.
+        self._totals: dict[int, _Count] = {}
+        self._shares: dict[int, _Count] = {}
+        self._told = (0, "")
         self._builds: dict[int, _Build] = {}
         # Logs of builds that ended, the last ones: what failed is told after its build has stopped.
         self._ended: deque[_Build] = deque(maxlen=4)
@@ -51,12 +52,16 @@ class ProgressMeter:
         """What is worth telling after a line; None: nothing new."""
         event = parse(line)
         log_line = None if event is None else self._take(event)
-        if event is None or (log_line is None and isinstance(event, Stop)):
+        if event is None or isinstance(event, Stop):
             return None
-        progress = Progress(message=self._sentence(), log_line=log_line)
         percent = self._fraction()
         if percent is not None:
             self._percent = max(self._percent, min(99, percent))
+        now = (self._percent, self._sentence())
+        if log_line is None and now == self._told:
+            return None
+        self._told = now
+        progress = Progress(message=now[1], log_line=log_line)
         if self._percent:
             progress.percent = self._percent
         return progress
@@ -76,6 +81,7 @@ class ProgressMeter:
             return event.text[:_WIDTH] if event.level <= _LEVEL else None
         if isinstance(event, Start):
             self._sorts[event.id] = event.type
+            self._shares.pop(event.id, None)
             if event.type == Activity.BUILD and event.fields:
                 self._builds[event.id] = _Build(_name(str(event.fields[0])))
             return event.text if event.type in (Activity.BUILD, Activity.COPY_PATH) and event.text else None
@@ -84,6 +90,7 @@ class ProgressMeter:
             if ended is not None:
                 self._ended.append(ended)
             self._sorts.pop(event.id, None)
+            self._shares.pop(event.id, None)
             return None
         return self._result(event)
 
@@ -100,20 +107,20 @@ class ProgressMeter:
             build.phase = str(fields[0])
         numbers = [value for value in fields if isinstance(value, int)]
         if event.type == ResultType.PROGRESS and len(numbers) >= 4 and event.id in self._sorts:
-            count = _Count(*(max(0, number) for number in numbers[:4]))
-            self._counts.setdefault(self._sorts[event.id], {})[event.id] = count
+            self._count(event.id, _Count(max(0, numbers[0]), max(0, numbers[1])))
         elif event.type == ResultType.SET_EXPECTED and len(numbers) >= 2:
             self._expected_bytes[numbers[0]] = max(0, numbers[1])
         return None
 
+    def _count(self, activity: int, now: _Count) -> None:
+        before = self._shares.get(activity, _Count())
+        total = self._totals.setdefault(self._sorts[activity], _Count())
+        total.done += now.done - before.done
+        total.expected += now.expected - before.expected
+        self._shares[activity] = now
+
     def _total(self, sort: int) -> _Count:
-        total = _Count()
-        for count in self._counts.get(sort, {}).values():
-            total.done += count.done
-            total.expected += count.expected
-            total.running += count.running
-            total.failed += count.failed
-        return total
+        return self._totals.get(sort, _Count())
 
     def _fraction(self) -> int | None:
         builds, copies = self._total(Activity.BUILDS), self._total(Activity.COPY_PATHS)
@@ -129,15 +136,14 @@ class ProgressMeter:
             parts.append(f"{builds.done} of {builds.expected} built")
         if copies.expected:
             parts.append(f"{copies.done} of {copies.expected} copied")
-        size = max(self._expected_bytes.get(Activity.COPY_PATH, 0), self._bytes(Activity.COPY_PATH).expected)
+        content = self._total(Activity.COPY_PATH)
+        size = max(self._expected_bytes.get(Activity.COPY_PATH, 0), content.expected)
         if size:
-            parts.append(f"{self._bytes(Activity.COPY_PATH).done / 2**20:.1f} of {size / 2**20:.1f} MiB")
-        for build in list(self._builds.values())[-1:]:
+            parts.append(f"{content.done / 2**20:.1f} of {size / 2**20:.1f} MiB")
+        if self._builds:
+            build = next(reversed(self._builds.values()))
             parts.append(f"{build.name} ({build.phase})" if build.phase else build.name)
         return f"{self._what}: {', '.join(parts)}" if parts else self._what
-
-    def _bytes(self, sort: int) -> _Count:
-        return self._total(sort)
 
 
 def _name(derivation: str) -> str:

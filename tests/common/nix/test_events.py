@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.nix.events import Message, Result, Start, Stop, parse
@@ -55,6 +55,8 @@ def test_no_line_is_too_strange(text: str) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(_KEYS := ("action", "id")), inner),
     )
 )
+@example(float("inf"))
+@example(10**400)
 def test_no_json_is_too_strange(value: object) -> None:
     parse("@nix " + json.dumps(value))
     for action in ("start", "stop", "result", "msg"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,30 @@ def test_the_log_of_what_failed_is_kept() -> None:
         "before",
         "broken",
     ]
+
+
+def test_an_update_of_thousands_of_paths_costs_little_and_tells_little() -> None:
+    meter = ProgressMeter("x")
+    began = time.process_time()
+    told = 0
+    for number in range(10, 5_010):
+        rows = [
+            {
+                "action": "start",
+                "id": number,
+                "level": 3,
+                "type": 100,
+                "text": "",
+                "fields": ["/p", "a", "b"],
+            },
+            *({"action": "result", "id": number, "type": 105, "fields": [k, 4, 0, 0]} for k in range(5)),
+            {"action": "stop", "id": number},
+        ]
+        told += sum(meter.feed("@nix " + json.dumps(row)) is not None for row in rows)
+
+    assert time.process_time() - began < 5
+    assert told < 10
+    assert meter.feed("next").message == "x: 0.0 of 0.0 MiB"  # type: ignore[union-attr]
 
 
 counts = st.integers(-5, 2**40)
