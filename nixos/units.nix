@@ -47,7 +47,7 @@ let
     ProtectSystem = "strict";
   };
 
-  # Without changing owners, limits and priorities.
+  # Without changing owners, limits and priorities. SQLite, as root, tries to, and does without.
   plain = [ "@system-service" "~@privileged @resources" ];
   # @privileged holds chown too, which some need: the rest of it one by one.
   owning = [

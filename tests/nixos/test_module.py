@@ -159,12 +159,12 @@ def test_the_store_is_changed_by_nix_daemon_alone(evaluate: Evaluate) -> None:
         assert not any("/nix/store" in path for path in unit["serviceConfig"].get("ReadWritePaths", []))
 
 
-@pytest.mark.parametrize("settings", ["{ enable = true; }", "{ enable = true; together = true; }"])
+@pytest.mark.parametrize("settings", ["", "together = true;", "metricsPort = 9100;"])
 def test_no_unit_may_do_more_than_is_needed(
     evaluate: Evaluate, require: Any, tmp_path: Path, settings: str
 ) -> None:
     require(binary="systemd-analyze")
-    for name, unit in evaluate(settings)["units"].items():
+    for name, unit in evaluate(f"{{ enable = true; {settings} }}")["units"].items():
         file = tmp_path / f"{name}.service"
         file.write_text(rendered(unit, sys.executable))
 
