@@ -12,6 +12,8 @@ from nixcc.resource.v1.resource_pb2 import Progress
 _TAIL = 25
 # Characters of a line that are told: a message has to fit into its answer.
 _WIDTH = 4_000
+# No count is higher.
+_MOST = 2**63
 # Messages up to this level are worth a line of the log: errors, warnings, notices and what is built.
 _LEVEL = 3
 
@@ -105,11 +107,11 @@ class ProgressMeter:
             return f"{build.name}> {line}"
         if event.type == ResultType.SET_PHASE and fields and build is not None:
             build.phase = str(fields[0])
-        numbers = [value for value in fields if isinstance(value, int)]
+        numbers = [min(max(0, value), _MOST) for value in fields if isinstance(value, int)]
         if event.type == ResultType.PROGRESS and len(numbers) >= 4 and event.id in self._sorts:
-            self._count(event.id, _Count(max(0, numbers[0]), max(0, numbers[1])))
+            self._count(event.id, _Count(numbers[0], numbers[1]))
         elif event.type == ResultType.SET_EXPECTED and len(numbers) >= 2:
-            self._expected_bytes[numbers[0]] = max(0, numbers[1])
+            self._expected_bytes[numbers[0]] = numbers[1]
         return None
 
     def _count(self, activity: int, now: _Count) -> None:
