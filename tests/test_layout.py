@@ -15,7 +15,6 @@ MOST_LINES = 600
 TESTED_BY = {
     "cli/*": "tests/cli",
     "common/manager.py": "tests/common/test_manager_server.py",
-    "reconciler/admission.py": "tests/reconciler/test_state_service.py",
     "reconciler/daemon.py": "tests/common/test_daemon.py",
     "reconciler/observer.py": "tests/reconciler/test_renderings.py",
     "reconciler/outcome.py": "tests/reconciler/test_controller.py",
