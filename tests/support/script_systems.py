@@ -91,6 +91,13 @@ class ScriptHost:
         self, name: str, *, code: int = 0, boot: int = 0, sleep: float = 0, script: bool = True, **files: str
     ) -> str:
         """A toplevel whose `test` ends with `code` and whose `boot` with `boot`; its path."""
+        toplevel = self.tree(name, code=code, boot=boot, sleep=sleep, script=script)
+        for file, text in files.items():
+            (toplevel / file.replace("__", "-")).write_text(text)
+        return self.add(toplevel)
+
+    def tree(self, name: str, *, code: int = 0, boot: int = 0, sleep: float = 0, script: bool = True) -> Path:
+        """As `system`, not in the store yet."""
         toplevel = self.folder / f"nixos-system-{name}"
         (toplevel / "bin").mkdir(parents=True)
         (toplevel / "nixos-version").write_text(f"26.05.{name}\n")
@@ -99,9 +106,11 @@ class ScriptHost:
             path = toplevel / "bin/switch-to-configuration"
             path.write_text(_SCRIPT.format(root=self.root, sleep=sleep, code=code, boot=boot))
             path.chmod(0o755)
-        for file, text in files.items():
-            (toplevel / file.replace("__", "-")).write_text(text)
-        return self.nix("nix-store", "--add", str(toplevel)).strip()
+        return toplevel
+
+    def add(self, tree: Path) -> str:
+        """Its path in the store."""
+        return self.nix("nix-store", "--add", str(tree)).strip()
 
     def flake(self, *, content: str = "one", code: int = 0, name: str = "web") -> Path:
         """A flake whose configuration is such a system, made from `content` and from the input nixcc-desired."""
