@@ -8,11 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from common.json_text import JsonValue
 
 _STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[A-Za-z0-9+._?=-]+")
+# What desired.json has in place of a package: `{"_package": "attribute.path"}`.
+PACKAGE = "_package"
 _LONGEST_MATCHED = 4096  # patterns are matched by backtracking
+
+
+def is_set(value: JsonValue) -> TypeGuard[dict[str, JsonValue]]:
+    """An attribute set, which the place of a package is not."""
+    return isinstance(value, dict) and PACKAGE not in value
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ class Location(Type):
 
     def takes(self, value: JsonValue) -> bool:
         if not isinstance(value, str):
-            return False
+            return isinstance(value, dict) and PACKAGE in value
         return _STORE_PATH.match(value) is not None if self.stored else value.startswith("/")
 
 
@@ -149,7 +157,7 @@ class Attrs(Type):
     element: Type
 
     def takes(self, value: JsonValue) -> bool:
-        return isinstance(value, dict)
+        return is_set(value)
 
     def parts(self) -> tuple[Type, ...]:
         return (self.element,)
@@ -160,7 +168,7 @@ class Submodule(Type):
     """Options of its own, which the index has under the option's name."""
 
     def takes(self, value: JsonValue) -> bool:
-        return isinstance(value, dict)
+        return is_set(value)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,18 @@ from collections.abc import Iterator, Mapping
 from common.json_text import JsonValue
 from services.system.options import grammar, paths
 from services.system.options.models import Node, OptionTree, Wrong
-from services.system.options.types import AnyOf, Attrs, List, Submodule, Text, Tuple, Type, Unsayable
+from services.system.options.types import (
+    PACKAGE,
+    AnyOf,
+    Attrs,
+    List,
+    Submodule,
+    Text,
+    Tuple,
+    Type,
+    Unsayable,
+    is_set,
+)
 
 Path = tuple[str | int, ...]
 
@@ -42,17 +53,8 @@ class _Walk:
 
     def _at(self, node: Node, value: JsonValue, path: Path) -> Iterator[Wrong]:
         """A value where the tree has an option, or options below it."""
-        if isinstance(value, dict) and "_type" in value:
-            content = _forced(value)
-            if content is None:
-                yield Wrong(
-                    path, "holds _type, which NixOS takes for an instruction; only mkForce's form is taken"
-                )
-            else:
-                yield from self._at(node, content[0], path)
-            return
         if node.type is None:
-            if isinstance(value, dict):
+            if is_set(value):
                 yield from self._below(node, value, path)
             else:
                 yield Wrong(
@@ -63,7 +65,7 @@ class _Walk:
             yield Wrong(path, "is read-only: NixOS sets it itself", node.type)
             return
         kind = grammar.parse(node.type)
-        if node.has_children and isinstance(value, dict) and not _takes_sets(kind):
+        if node.has_children and is_set(value) and not _takes_sets(kind):
             yield from self._below(node, value, path, free=True)  # the prose names what the set is made of
         else:
             yield from self._value(kind, node, value, path)
@@ -85,7 +87,7 @@ class _Walk:
             yield from self._any(kind, node, value, path)
         elif not kind.takes(value):
             yield _refused(kind, value, path)
-        elif isinstance(kind, Attrs) and isinstance(value, dict):
+        elif isinstance(kind, Attrs) and is_set(value):
             yield from self._set(kind, node, value, path)
         elif isinstance(kind, List) and isinstance(value, list):
             element = self._placeholder(node, element=True)
@@ -94,7 +96,7 @@ class _Walk:
         elif isinstance(kind, Tuple) and isinstance(value, list):
             for index, (part, one) in enumerate(zip(kind.elements, value, strict=True)):
                 yield from self._value(part, None, one, (*path, index))
-        elif isinstance(value, dict) and node is not None and node.has_children:
+        elif is_set(value) and node is not None and node.has_children:
             yield from self._below(node, value, path, free=not isinstance(kind, Submodule))
 
     def _set(
@@ -155,7 +157,7 @@ def shown(value: JsonValue) -> str:
         return f"the text {value[:_SHORT]!r}{'…' if len(value) > _SHORT else ''}"
     if isinstance(value, list):
         return f"a list of {len(value)}" if value else "an empty list"
-    return "an attribute set"
+    return "an attribute set" if is_set(value) else f"the package {value.get(PACKAGE)!r}"
 
 
 def _refused(kind: Type, value: JsonValue, path: Path) -> Wrong:
@@ -170,11 +172,3 @@ def _refused(kind: Type, value: JsonValue, path: Path) -> Wrong:
 
 def _takes_sets(kind: Type) -> bool:
     return kind.takes({}) or (isinstance(kind, AnyOf) and any(_takes_sets(one) for one in kind.choices))
-
-
-def _forced(value: dict[str, JsonValue]) -> tuple[JsonValue] | None:
-    """What `{_type: override, priority, content}` (mkForce, mkDefault) holds; None: it is something else."""
-    if value.keys() != {"_type", "priority", "content"} or value["_type"] != "override":
-        return None
-    priority = value["priority"]
-    return (value["content"],) if isinstance(priority, int) and not isinstance(priority, bool) else None
