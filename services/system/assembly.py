@@ -27,11 +27,14 @@ from services.system.drivers.proc_sysctl import NIXOS_RECORD, RECORD, ProcSysctl
 from services.system.generation import assembly as generations
 from services.system.generation import desired
 from services.system.generation import rpc as generation_rpc
+from services.system.generation.service import GenerationService
 from services.system.kinds.file import FileKind
 from services.system.kinds.generation import GenerationKind
 from services.system.kinds.host_identity import HostIdentityKind
+from services.system.kinds.nixos_options import NixosOptionsKind
 from services.system.kinds.sysctl import SysctlKind
 from services.system.kinds.systemd_unit import SystemdUnitKind
+from services.system.options.registry import OptionRegistry
 from services.system.rpc import NAME, SystemServicer
 
 _RUNS_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
@@ -40,7 +43,7 @@ _RUNS_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 def assemble(context: Context) -> Service:
     """All kinds; those that this host or a confined root can't have say so themselves.
 
-    Settings: `bus`, the address of the D-Bus bus that systemd is on.
+    Settings: `bus`, the address of the D-Bus bus that systemd is on; `options`, a file that lists NixOS's options.
     """
     root = context.root
     if context.confined:
@@ -51,6 +54,7 @@ def assemble(context: Context) -> Service:
     backups = Backups(root, context.state_dir, ArchiveDriver())
     scheduler = Scheduler(backups)
     generation = generations.assemble(context, systemd.failed, partial(_active, systemd))
+    registry = OptionRegistry(root, context.state_dir / "system/options", context.settings.get("options", ""))
     kinds = (
         FileKind(LinuxFileDriver(root)),
         SysctlKind(
@@ -60,6 +64,7 @@ def assemble(context: Context) -> Service:
         SystemdUnitKind(systemd, lambda: why_no_systemd),
         HostIdentityKind(LinuxIdentityDriver(LinuxFileDriver(root), live=not context.confined)),
         StateBackupKind(backups, scheduler.wake),
+        NixosOptionsKind(generation.unsupported, registry.validate, partial(_held, generation)),
         GenerationKind(
             generation, partial(_write_desired, context.state_dir / "system/desired"), desired.parse
         ),
@@ -80,6 +85,7 @@ def assemble(context: Context) -> Service:
         scheduler.close()
         for kind in kinds:
             kind.close()
+        registry.close()
 
     scheduler.start()
     return Service(
@@ -95,6 +101,12 @@ def assemble(context: Context) -> Service:
 
 def _write_desired(folder: Path, renderings: Renderings) -> None:
     desired.write(folder, desired.merge(renderings))
+
+
+def _held(generation: GenerationService) -> Renderings:
+    """What the running system was made from."""
+    running = generation.host.running()
+    return desired.parse(generation.host.desired(running)) if running else Renderings()
 
 
 def _active(systemd: SystemdDriver, unit: str) -> bool:
