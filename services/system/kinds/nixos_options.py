@@ -39,7 +39,9 @@ class NixosOptionsKind:
     def validate(self, name: str, spec: NixosOptions) -> Sequence[Violation]:
         value = json_text.parse(spec.options)
         if not isinstance(value, dict) or not value:
-            return [Violation("options", "must be a mapping of options, such as {networking: {hostName: web}}")]
+            return [
+                Violation("options", "must be a mapping of options, such as {networking: {hostName: web}}")
+            ]
         spec.options = json_text.canonical(value)
         if carried := [Violation("options", f"{path} {why}") for path, why in uncarriable(value)]:
             return carried
