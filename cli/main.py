@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "vm": ("The host", "machines: start, stop, console, snapshots, statistics"),
     "package": ("The host", "packages: search, sizes, history, upgrades, garbage, caches"),
     "update": ("The host", "look for updates, make them, take them back"),
+    "option": ("The host", "NixOS's options: search, explain, check, browse"),
     "backup": ("The daemon", "back up its state and /etc/nixos, verify and restore"),
     "serve": ("The daemon", "run the control center"),
     "doctor": ("The daemon", "find out what is wrong with it"),

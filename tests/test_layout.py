@@ -41,6 +41,8 @@ TESTED_BY = {
     "services/system/drivers/predecessor*.py": "tests/services/system/drivers/test_predecessor.py",
     "services/system/predecessor_rpc.py": "tests/cli/commands/test_import.py",
     "services/system/drivers/option_*.py": "tests/services/system/options/test_registry.py",
+    "services/system/options/documentation.py": "tests/cli/commands/test_option.py",
+    "services/system/options/rpc.py": "tests/cli/commands/test_option.py",
     "services/system/options/models.py": "tests/services/system/options/test_validation.py",
     "services/system/options/named.py": "tests/services/system/options/test_grammar.py",
     "services/system/options/types.py": "tests/services/system/options/test_grammar.py",

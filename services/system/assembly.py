@@ -10,7 +10,13 @@ import grpc.aio
 from common.errors import ControlError
 from common.manager import Context, Service
 from nixcc.resource.v1.resource_pb2 import Renderings
-from nixcc.system.v1 import backup_pb2_grpc, generation_pb2_grpc, predecessor_pb2_grpc, system_pb2_grpc
+from nixcc.system.v1 import (
+    backup_pb2_grpc,
+    generation_pb2_grpc,
+    option_pb2_grpc,
+    predecessor_pb2_grpc,
+    system_pb2_grpc,
+)
 from services.system import predecessor_rpc
 from services.system.backup import rpc as backup_rpc
 from services.system.backup.kind import StateBackupKind
@@ -22,6 +28,7 @@ from services.system.drivers.linux_files import LinuxFileDriver
 from services.system.drivers.linux_host import LinuxHostDriver
 from services.system.drivers.linux_identity import LinuxIdentityDriver
 from services.system.drivers.no_systemd import NoSystemd
+from services.system.drivers.option_evaluation import OptionEvaluation
 from services.system.drivers.predecessor import PredecessorDriver
 from services.system.drivers.proc_sysctl import NIXOS_RECORD, RECORD, ProcSysctlDriver
 from services.system.generation import assembly as generations
@@ -34,6 +41,7 @@ from services.system.kinds.host_identity import HostIdentityKind
 from services.system.kinds.nixos_options import NixosOptionsKind
 from services.system.kinds.sysctl import SysctlKind
 from services.system.kinds.systemd_unit import SystemdUnitKind
+from services.system.options import rpc as option_rpc
 from services.system.options.registry import OptionRegistry
 from services.system.rpc import NAME, SystemServicer
 
@@ -78,6 +86,8 @@ def assemble(context: Context) -> Service:
         generation_pb2_grpc.add_GenerationServiceServicer_to_server(
             generation_rpc.GenerationServicer(context, generation), server
         )
+        options = option_rpc.OptionServicer(context, registry, OptionEvaluation(), generation)
+        option_pb2_grpc.add_OptionServiceServicer_to_server(options, server)
         backup = backup_rpc.BackupServicer(context, backups)
         backup_pb2_grpc.add_BackupServiceServicer_to_server(backup, server)
 
@@ -93,7 +103,7 @@ def assemble(context: Context) -> Service:
         kinds=kinds,
         driver="linux",
         register=register,
-        rpc_services=(NAME, generation_rpc.NAME, predecessor_rpc.NAME, backup_rpc.NAME),
+        rpc_services=(NAME, generation_rpc.NAME, option_rpc.NAME, predecessor_rpc.NAME, backup_rpc.NAME),
         capabilities=("inotify", *(() if why_no_systemd else ("systemd",))),
         close=close,
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import InvalidRequest
+from common.errors import InvalidRequest, NotFound
 from services.system.options import paths
 from services.system.options.models import Option
 
@@ -54,6 +54,19 @@ def read(path: Path) -> Iterator[Option]:
             f"{path} is no list of options: {error}",
             next_step="name NixOS's options.json (share/doc/nixos/options.json of its manual)",
         ) from error
+
+
+def read_file(name: str) -> Iterator[Option]:
+    """As `read`, of a file that somebody names. NotFound where it isn't there."""
+    path = Path(name)
+    if not path.is_absolute():
+        raise InvalidRequest(f"{name!r} is no absolute path")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise NotFound(f"{name} can't be read: {error.strerror}") from error
+    return read(path)
 
 
 def documented(name: str, entry: dict[str, Any]) -> Option:

@@ -57,6 +57,12 @@ class Desired:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+def merged(renderings: Renderings) -> dict[str, Any]:
+    """The options alone, of what `merge` makes."""
+    options: dict[str, Any] = json.loads(merge(renderings).text)["options"]
+    return options
+
+
 def merge(renderings: Renderings) -> Desired:
     """Merges as NixOS's modules do: sets join, lists are concatenated, scalars must agree.
 

@@ -17,7 +17,7 @@ from services.system.options.models import Wrong
 NixosOptions = nixos_options_pb2.NixosOptions
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NEXT = "a module of your own flake may have it: name a list of its options in NCC_SYSTEM_OPTIONS"
+_NEXT = "a module of your own flake may have it: ncc option refresh --flake REF reads the options from there"
 
 
 class NixosOptionsKind:

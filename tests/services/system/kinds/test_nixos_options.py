@@ -75,7 +75,7 @@ def test_what_nixos_would_not_take_has_its_place(kind: NixosOptionsKind, host: H
 
     assert found[0].field.startswith("options.services.nginx.virtualHosts")
     assert found[1].field == "options.networking.hostname"
-    assert "NCC_SYSTEM_OPTIONS" in found[2].description
+    assert "ncc option refresh" in found[2].description
 
 
 def test_an_index_that_cannot_be_read_refuses_with_the_cause(kind: NixosOptionsKind, host: Host) -> None:
