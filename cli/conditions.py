@@ -40,8 +40,8 @@ def is_stuck(resource: Any) -> bool:
     if stalled is not None and stalled.observed_generation == resource.metadata.generation:
         return True
     found = condition(resource, "Ready")
-    return (
-        found is not None
-        and found.observed_generation == resource.metadata.generation
-        and found.reason in ("Suspended", "ObserveOnly", "AwaitsGeneration")
-    )
+    if found is None or found.observed_generation != resource.metadata.generation:
+        return False
+    # A generation that is declared will make it so.
+    coming = condition(resource, "Reconciling") is not None
+    return found.reason in ("Suspended", "ObserveOnly") or (found.reason == "AwaitsGeneration" and not coming)

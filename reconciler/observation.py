@@ -16,6 +16,8 @@ from reconciler.catalog import KindInfo
 from reconciler.diff import FieldDiff, diff
 from reconciler.resources import Entry
 
+AWAITS_GENERATION = "AwaitsGeneration"
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -122,7 +124,7 @@ def held_back(entry: Entry, info: KindInfo, in_generation: bool) -> tuple[str, s
     if permanence == options_pb2.PERMANENCE_LASTING or (
         in_generation and permanence == options_pb2.PERMANENCE_LIVE_UNTIL_GENERATION
     ):
-        return "AwaitsGeneration", "the next NixOS generation makes it so"
+        return AWAITS_GENERATION, "the next NixOS generation makes it so"
     return "", ""
 
 

@@ -30,7 +30,7 @@ from reconciler.conditions import (
 )
 from reconciler.events import EventLog
 from reconciler.flapping import FlapDetector
-from reconciler.observation import Observation, changes, suspended_for, unread
+from reconciler.observation import AWAITS_GENERATION, Observation, changes, suspended_for, unread
 from reconciler.observer import Observer
 from reconciler.outcome import After, Blocked, Done, Outcome, Retry, Terminal, internal
 from reconciler.resources import Entry, Ref, Resources
@@ -170,7 +170,10 @@ class Reconciler:
         if reason:
             left = suspended_for(entry.resource.policy)
             outcome: Outcome = After(min(left, 86_400.0)) if left > 0 else Done()
-            return {READY: Aspect(FALSE, reason, f"{drift.message}; {sentence}"), IN_SYNC: drift}, outcome
+            told = {READY: Aspect(FALSE, reason, f"{drift.message}; {sentence}"), IN_SYNC: drift}
+            if reason == AWAITS_GENERATION and self._observer.renderings.coming():
+                told[RECONCILING] = Aspect(TRUE, reason, sentence)
+            return told, outcome
         waiting = [ref for ref in self._resources.graph.needs(entry.ref) if not self._ready(ref)]
         if waiting:
             names = ", ".join(f"{kind} {name}" for kind, name in waiting)

@@ -17,6 +17,7 @@ from common.errors import HostUnavailable, InvalidRequest, Violation
 from nixcc.manager.v1 import manager_pb2 as pb
 from nixcc.resource.v1 import options_pb2, resource_pb2
 from reconciler.catalog import Catalog, KindInfo
+from reconciler.conditions import STALLED, TRUE, find
 from reconciler.observation import suspended_for
 from reconciler.resources import Entry, Ref, Resources
 
@@ -37,6 +38,7 @@ class Renderings:
         self._rendered: dict[Ref, tuple[str, str | None]] = {}
         self._active: dict[Ref, str] = {}
         self._due = 0.0
+        self._coming = False
         resources.listen(self._committed)
 
     def pending(self) -> float:
@@ -46,6 +48,13 @@ class Renderings:
     def holds(self, ref: Ref) -> bool:
         """Whether the active generation contains the resource, in whatever version."""
         return ref in self._active
+
+    def coming(self) -> bool:
+        """Whether a generation is declared that will take what lasts; not one that is held back or has failed."""
+        return any(
+            not entry.deleting and not _kept_as_it_is(entry) and not _stalled(entry)
+            for entry in self._takers()
+        )
 
     def learn(self, info: KindInfo) -> None:
         """Takes from the stored states what the active generation contained when it was last looked at."""
@@ -135,6 +144,8 @@ class Renderings:
 
     def _committed(self, ref: Ref, old: resource_pb2.Resource | None, entry: Entry | None) -> None:
         info = self._catalog.kinds.get(ref[0])
+        if info is not None and info.renderings_field:
+            self._taker_changed()
         if info is None or not info.rendered:
             return
         if entry is None:
@@ -152,6 +163,17 @@ class Renderings:
         self._due = time.monotonic() + QUIET
         asyncio.get_running_loop().call_later(QUIET, self._settled)
 
+    def _taker_changed(self) -> None:
+        """Whether those who wait still wait for something is another question now."""
+        if self.coming() == self._coming:
+            return
+        self._coming = not self._coming
+        for info in list(self._catalog.kinds.values()):
+            if info.rendered:
+                for entry in self._resources.of_kind(info.name).values():
+                    if not entry.ready:
+                        self._wake(entry.ref)
+
     def _settled(self) -> None:
         self._due = 0.0
         for entry in self._takers():
@@ -168,3 +190,9 @@ def _kept_as_it_is(entry: Entry) -> bool:
     """Nothing is to be done about it: it stays in the generation, or out of it, as it is."""
     policy = entry.resource.policy
     return suspended_for(policy) > 0 or bool(policy.drift == resource_pb2.DRIFT_POLICY_OBSERVE)
+
+
+def _stalled(entry: Entry) -> bool:
+    """What was tried last failed, and is not tried again."""
+    stalled = find(entry.resource.status, STALLED)
+    return stalled is not None and stalled.status == TRUE

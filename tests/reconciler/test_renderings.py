@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from common.errors import WrongState
 from common.manager import Action
 from lasting import LastingHost, Note, Setting, Snapshot, factory
 from nixcc.resource.v1 import resource_pb2
@@ -200,3 +201,19 @@ async def test_a_spec_that_changes_while_it_is_rendered_is_rendered_again(
     assert changed
     assert host.active is not None
     assert host.active.resources[0].options_json == '{"texts":{"one":"new"}}'
+
+
+async def test_who_waits_is_told_whether_a_snapshot_is_coming(cp: Plane, host: LastingHost) -> None:
+    await cp.apply(resource(Setting(text="a"), "one"))
+    alone = await cp.until("Setting", "one", lambda r: bool(condition(r, "Ready").reason))
+    assert not condition(alone, "Reconciling").reason
+
+    host.error = WrongState("it did not come up")
+    await cp.apply(snapshot())
+    await cp.until("Snapshot", "system", lambda r: condition(r, "Stalled").reason == "WrongState")
+    await cp.until("Setting", "one", lambda r: not condition(r, "Reconciling").reason)
+
+    host.error = None
+    changed = resource(Setting(text="b"), "one")
+    await cp.apply(changed)
+    await cp.until_ready("Setting", "one")

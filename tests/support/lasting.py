@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from common.errors import InvalidRequest, Violation
+from common.errors import ControlError, InvalidRequest, Violation
 from common.manager import Action, Applied, Change, Context, Detected, Detection, Report, Service
 from nixcc.resource.v1 import options_pb2, resource_pb2
 
@@ -56,6 +56,7 @@ class LastingHost:
     def __init__(self) -> None:
         self.notes: dict[str, Any] = {}
         self.active: resource_pb2.Renderings | None = None
+        self.error: ControlError | None = None
         self.taken: list[resource_pb2.Renderings] = []
         self.applied: list[tuple[str, Action, str]] = []
 
@@ -122,6 +123,8 @@ class _SnapshotKind(_Kind):
 
     def apply(self, change: Change[Any], report: Report) -> Applied:
         assert change.desired is not None
+        if self.host.error is not None:
+            raise self.host.error
         self.host.active = change.desired.content
         self.host.taken.append(change.desired.content)
         return Applied("taken")

@@ -349,3 +349,56 @@ def _state(ncc: Daemon) -> str:
 
 def _locked(lock: Path) -> bool:
     return subprocess.run(["flock", "-n", str(lock), "true"], check=False).returncode == 1
+
+
+def _options(name: str, **options: Any) -> dict[str, Any]:
+    return {"kind": "NixosOptions", "metadata": {"name": name}, "spec": {"options": options}}
+
+
+def _held(host: ScriptHost) -> dict[str, Any]:
+    path = Path(host.running) / "etc/nixcc/desired.json"
+    return dict(json.loads(path.read_text())["options"]) if path.exists() else {}
+
+
+def test_what_is_declared_becomes_one_generation_and_what_is_deleted_leaves_with_the_next(
+    host: ScriptHost, ncc: Daemon
+) -> None:
+    host.install(host.system("a"))
+    flake = host.flake()
+    generation = {
+        "kind": "Generation",
+        "metadata": {"name": "system"},
+        "spec": {"flake": f"path:{flake}", "attribute": "web"},
+    }
+
+    ncc.apply(
+        _options("firewall", networking={"firewall": {"allowedTCPPorts": [22]}}),
+        _options("web", networking={"firewall": {"allowedTCPPorts": [80]}, "hostName": "web"}),
+        generation,
+    )
+
+    ready = [ncc.ready(kind, name)[0] for kind, name in (("NixosOptions", "web"), ("Generation", "system"))]
+    assert ready == ["True", "True"]
+    assert _held(host) == {"networking": {"firewall": {"allowedTCPPorts": [22, 80]}, "hostName": "web"}}
+    assert len(host.actions) == 2, "one switch: test, then boot"
+    assert json.loads(ncc.out("reconcile", "--wait", "-o", "json"))["changed"] == 0
+
+    for port in (81, 82, 83):
+        ncc.apply(_options("web", networking={"firewall": {"allowedTCPPorts": [port]}}), wait=False)
+    until(lambda: _held(host) == {"networking": {"firewall": {"allowedTCPPorts": [22, 83]}}}, 20)
+    until(lambda: len(host.actions) == 4, 20)
+
+    conflict = (
+        _options("other", networking={"hostName": "x"}),
+        _options("another", networking={"hostName": "y"}),
+    )
+    ncc.apply(*conflict, wait=False)
+    until(
+        lambda: "they must agree" in str(ncc.json("get", "Generation", "system")),
+        20,
+    )
+    assert _held(host) == {"networking": {"firewall": {"allowedTCPPorts": [22, 83]}}}
+    ncc.out("delete", "NixosOptions", "other", "another", "--wait")
+
+    ncc.out("delete", "NixosOptions", "web", "--wait")
+    assert _held(host) == {"networking": {"firewall": {"allowedTCPPorts": [22]}}}
