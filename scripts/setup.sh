@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 
 RUN_PACKAGES="python3-venv"
 VM_PACKAGES="gcc libvirt-dev pkg-config python3-dev"
-TEST_PACKAGES="btrfs-progs busybox-static cpio cryptsetup-bin dbus dnsmasq-base dosfstools e2fsprogs fdisk git iproute2 kmod \
-libvirt-daemon-driver-qemu libvirt-daemon-system lshw mount nix-bin pciutils procps qemu-system-x86 qemu-utils smartmontools \
+TEST_PACKAGES="btrfs-progs busybox-static cpio crun cryptsetup-bin dbus dnsmasq-base docker-compose docker-registry docker.io dosfstools e2fsprogs fdisk git iproute2 kmod \
+libvirt-daemon-driver-qemu libvirt-daemon-system lshw mount nix-bin pciutils podman procps qemu-system-x86 qemu-utils restic smartmontools \
 strace systemd udev usbutils util-linux xfsprogs"
 
 is_debian() { [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }

@@ -1,0 +1,1 @@
+"""Containers, compose stacks and backups."""
