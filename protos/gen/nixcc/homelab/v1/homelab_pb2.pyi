@@ -11,6 +11,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import nixcc.homelab.v1.stack_pb2
 import nixcc.resource.v1.resource_pb2
 import sys
 import typing
@@ -380,7 +381,7 @@ class StreamLogsRequest(google.protobuf.message.Message):
     stack: builtins.str
     """All of a compose project, too."""
     follow: builtins.bool
-    """Go on with what is written from now on."""
+    """Go on with what is written from now on, until all of them have ended."""
     tail: builtins.int
     """Only this many lines of each, the last ones; absent: all."""
     @property
@@ -408,6 +409,26 @@ global___StreamLogsRequest = StreamLogsRequest
 
 @typing.final
 class StreamLogsResponse(google.protobuf.message.Message):
+    """Lines, as many as there were."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: builtins.int
+    @property
+    def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LogLine]:
+        """Those written before by time; those of containers that are followed as they come."""
+
+    def __init__(
+        self,
+        *,
+        lines: collections.abc.Iterable[global___LogLine] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lines", b"lines"]) -> None: ...
+
+global___StreamLogsResponse = StreamLogsResponse
+
+@typing.final
+class LogLine(google.protobuf.message.Message):
     """A line."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -437,7 +458,7 @@ class StreamLogsResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["container", b"container", "line", b"line", "stderr", b"stderr", "time", b"time"]) -> None: ...
 
-global___StreamLogsResponse = StreamLogsResponse
+global___LogLine = LogLine
 
 @typing.final
 class ExecRequest(google.protobuf.message.Message):
@@ -626,7 +647,7 @@ class ContainerStats(google.protobuf.message.Message):
     memory_bytes: builtins.int
     """Memory in bytes, without the page cache."""
     memory_limit_bytes: builtins.int
-    """What it may use at most; 0: no limit."""
+    """What it may use at most: its limit, else what the host has."""
     network_received_bytes: builtins.int
     """Received, in bytes."""
     network_sent_bytes: builtins.int
@@ -926,6 +947,7 @@ class ImageUpdate(google.protobuf.message.Message):
     AVAILABLE_DIGEST_FIELD_NUMBER: builtins.int
     OUTDATED_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    PINNED_FIELD_NUMBER: builtins.int
     container: builtins.str
     """The container."""
     image: builtins.str
@@ -938,6 +960,8 @@ class ImageUpdate(google.protobuf.message.Message):
     """They differ."""
     error: builtins.str
     """Why it can't be told; empty: it can."""
+    pinned: builtins.bool
+    """Its image is named by a digest, and can't change."""
     def __init__(
         self,
         *,
@@ -947,8 +971,9 @@ class ImageUpdate(google.protobuf.message.Message):
         available_digest: builtins.str = ...,
         outdated: builtins.bool = ...,
         error: builtins.str = ...,
+        pinned: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["available_digest", b"available_digest", "container", b"container", "error", b"error", "image", b"image", "outdated", b"outdated", "running_digest", b"running_digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["available_digest", b"available_digest", "container", b"container", "error", b"error", "image", b"image", "outdated", b"outdated", "pinned", b"pinned", "running_digest", b"running_digest"]) -> None: ...
 
 global___ImageUpdate = ImageUpdate
 
@@ -988,27 +1013,87 @@ global___PruneRequest = PruneRequest
 
 @typing.final
 class PruneResponse(google.protobuf.message.Message):
+    """How far it is, then what was done."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___PruneResult:
+        """The end."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___PruneResult | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___PruneResponse = PruneResponse
+
+@typing.final
+class PruneResult(google.protobuf.message.Message):
     """What was or would be removed."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: builtins.int
     FREED_BYTES_FIELD_NUMBER: builtins.int
+    KEPT_FIELD_NUMBER: builtins.int
     freed_bytes: builtins.int
-    """Bytes that it frees, as far as the engine tells."""
+    """Bytes that it frees, as far as the engine tells; what images share with others is not counted."""
     @property
     def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Pruned]:
         """Each thing."""
+
+    @property
+    def kept(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___KeptItem]:
+        """What nobody uses and stays all the same."""
 
     def __init__(
         self,
         *,
         items: collections.abc.Iterable[global___Pruned] | None = ...,
         freed_bytes: builtins.int = ...,
+        kept: collections.abc.Iterable[global___KeptItem] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["freed_bytes", b"freed_bytes", "items", b"items"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["freed_bytes", b"freed_bytes", "items", b"items", "kept", b"kept"]) -> None: ...
 
-global___PruneResponse = PruneResponse
+global___PruneResult = PruneResult
+
+@typing.final
+class KeptItem(google.protobuf.message.Message):
+    """A thing that stays."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    type: builtins.str
+    """`container`, `image`, `network` or `volume`."""
+    name: builtins.str
+    """Its name."""
+    reason: builtins.str
+    """Why it stays."""
+    def __init__(
+        self,
+        *,
+        type: builtins.str = ...,
+        name: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "reason", b"reason", "type", b"type"]) -> None: ...
+
+global___KeptItem = KeptItem
 
 @typing.final
 class Pruned(google.protobuf.message.Message):
@@ -1063,12 +1148,16 @@ class PlanStackRequest(google.protobuf.message.Message):
     PROJECT_DIRECTORY_FIELD_NUMBER: builtins.int
     VARIABLES_FIELD_NUMBER: builtins.int
     PROFILES_FIELD_NUMBER: builtins.int
+    ENVIRONMENT_FILES_FIELD_NUMBER: builtins.int
+    FILE_NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The project's name; empty: the file's `name`, or its folder's name."""
     compose: builtins.str
     """The compose file's text."""
     project_directory: builtins.str
     """The folder that relative paths begin in."""
+    file_name: builtins.str
+    """What messages call the file; empty: the compose file."""
     @property
     def variables(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Values of variables."""
@@ -1076,6 +1165,10 @@ class PlanStackRequest(google.protobuf.message.Message):
     @property
     def profiles(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Profiles that take part."""
+
+    @property
+    def environment_files(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Files of the host with values of variables. None: `.env` in the folder."""
 
     def __init__(
         self,
@@ -1085,8 +1178,10 @@ class PlanStackRequest(google.protobuf.message.Message):
         project_directory: builtins.str = ...,
         variables: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         profiles: collections.abc.Iterable[builtins.str] | None = ...,
+        environment_files: collections.abc.Iterable[builtins.str] | None = ...,
+        file_name: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["compose", b"compose", "name", b"name", "profiles", b"profiles", "project_directory", b"project_directory", "variables", b"variables"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["compose", b"compose", "environment_files", b"environment_files", "file_name", b"file_name", "name", b"name", "profiles", b"profiles", "project_directory", b"project_directory", "variables", b"variables"]) -> None: ...
 
 global___PlanStackRequest = PlanStackRequest
 
@@ -1098,6 +1193,10 @@ class PlanStackResponse(google.protobuf.message.Message):
 
     FIELDS_FIELD_NUMBER: builtins.int
     ORDER_FIELD_NUMBER: builtins.int
+    STACK_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The project's name."""
     @property
     def fields(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ComposeField]:
         """One a field of the file."""
@@ -1106,13 +1205,20 @@ class PlanStackResponse(google.protobuf.message.Message):
     def order(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """In which order the services start."""
 
+    @property
+    def stack(self) -> nixcc.homelab.v1.stack_pb2.Stack:
+        """What the stack becomes."""
+
     def __init__(
         self,
         *,
         fields: collections.abc.Iterable[global___ComposeField] | None = ...,
         order: collections.abc.Iterable[builtins.str] | None = ...,
+        stack: nixcc.homelab.v1.stack_pb2.Stack | None = ...,
+        name: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["fields", b"fields", "order", b"order"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["stack", b"stack"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["fields", b"fields", "name", b"name", "order", b"order", "stack", b"stack"]) -> None: ...
 
 global___PlanStackResponse = PlanStackResponse
 
@@ -1125,20 +1231,24 @@ class ComposeField(google.protobuf.message.Message):
     PATH_FIELD_NUMBER: builtins.int
     VERDICT_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
     path: builtins.str
     """Its path: `services.web.build`."""
     verdict: global___ComposeVerdict.ValueType
     """What becomes of it."""
     reason: builtins.str
     """Why; empty where it is simply taken."""
+    line: builtins.int
+    """Its line in the file; 0: not known."""
     def __init__(
         self,
         *,
         path: builtins.str = ...,
         verdict: global___ComposeVerdict.ValueType = ...,
         reason: builtins.str = ...,
+        line: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["path", b"path", "reason", b"reason", "verdict", b"verdict"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["line", b"line", "path", b"path", "reason", b"reason", "verdict", b"verdict"]) -> None: ...
 
 global___ComposeField = ComposeField
 

@@ -85,7 +85,7 @@ class HomelabServiceStub(object):
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesRequest.SerializeToString,
                 response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesResponse.FromString,
                 _registered_method=True)
-        self.Prune = channel.unary_unary(
+        self.Prune = channel.unary_stream(
                 '/nixcc.homelab.v1.HomelabService/Prune',
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneRequest.SerializeToString,
                 response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneResponse.FromString,
@@ -182,7 +182,8 @@ class HomelabServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Prune(self, request, context):
-        """Removes what nobody uses, or tells what that would free.
+        """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
+        compose projects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,7 +263,7 @@ def add_HomelabServiceServicer_to_server(servicer, server):
                     request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesRequest.FromString,
                     response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesResponse.SerializeToString,
             ),
-            'Prune': grpc.unary_unary_rpc_method_handler(
+            'Prune': grpc.unary_stream_rpc_method_handler(
                     servicer.Prune,
                     request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneRequest.FromString,
                     response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneResponse.SerializeToString,
@@ -575,7 +576,7 @@ class HomelabService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/nixcc.homelab.v1.HomelabService/Prune',

@@ -81,11 +81,13 @@ class HomelabServiceStub:
     ]
     """Tells which containers' tags lead to another image now."""
 
-    Prune: grpc.UnaryUnaryMultiCallable[
+    Prune: grpc.UnaryStreamMultiCallable[
         nixcc.homelab.v1.homelab_pb2.PruneRequest,
         nixcc.homelab.v1.homelab_pb2.PruneResponse,
     ]
-    """Removes what nobody uses, or tells what that would free."""
+    """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
+    compose projects.
+    """
 
     PlanStack: grpc.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
@@ -168,11 +170,13 @@ class HomelabServiceAsyncStub:
     ]
     """Tells which containers' tags lead to another image now."""
 
-    Prune: grpc.aio.UnaryUnaryMultiCallable[
+    Prune: grpc.aio.UnaryStreamMultiCallable[
         nixcc.homelab.v1.homelab_pb2.PruneRequest,
         nixcc.homelab.v1.homelab_pb2.PruneResponse,
     ]
-    """Removes what nobody uses, or tells what that would free."""
+    """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
+    compose projects.
+    """
 
     PlanStack: grpc.aio.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
@@ -280,8 +284,10 @@ class HomelabServiceServicer(metaclass=abc.ABCMeta):
         self,
         request: nixcc.homelab.v1.homelab_pb2.PruneRequest,
         context: _ServicerContext,
-    ) -> typing.Union[nixcc.homelab.v1.homelab_pb2.PruneResponse, collections.abc.Awaitable[nixcc.homelab.v1.homelab_pb2.PruneResponse]]:
-        """Removes what nobody uses, or tells what that would free."""
+    ) -> typing.Union[collections.abc.Iterator[nixcc.homelab.v1.homelab_pb2.PruneResponse], collections.abc.AsyncIterator[nixcc.homelab.v1.homelab_pb2.PruneResponse]]:
+        """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
+        compose projects.
+        """
 
     @abc.abstractmethod
     def PlanStack(
