@@ -130,12 +130,13 @@ class ArchiveDriver:
                 staged.rename(place)
                 _sync(place.parent)
                 return None
-            _exchange(staged, place)
-            failpoints.hit("backup.exchanged")
             former = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
             while os.path.lexists(former):
                 former = former.with_name(f"{former.name}-2")
+            # Before the exchange: a name that nobody sweeps, for what was there must outlive a kill right after it.
             staged.rename(former)
+            _exchange(former, place)
+            failpoints.hit("backup.exchanged")
             _sync(place.parent)
             return former
 

@@ -412,6 +412,48 @@ def test_killed_daemon(switched: SwitchedHost, point: str) -> None:
         assert switched.version == "2.1"
 
 
+def test_killed_while_the_old_lock_file_comes_back(switched: SwitchedHost) -> None:
+    services = ("system", "updater")
+    doomed = {**switched.environment, "NCC_FAILPOINTS": "updater.restoring=kill:1"}
+    first = start(switched.folder, *services, "reconciler", env=doomed)
+    try:
+        answering(first, services)
+        old_lock = switched.lock
+        switched.sources[0].advance(code=2)
+        first.run("update", "run")
+        assert first.process.wait(30) == -signal.SIGKILL
+    finally:
+        first.stop(signal.SIGKILL)
+    with daemon(
+        switched.folder, *services, "reconciler", env=switched.environment, services=services
+    ) as again:
+        assert until(World(switched, again).ended, 30)["result"] == "ABORTED"
+        assert (switched.version, switched.boot_version, switched.lock) == ("1.1", "1.1", old_lock)
+        assert switched.clean
+
+
+def test_killed_while_an_update_is_taken_back(switched: SwitchedHost) -> None:
+    services = ("system", "updater")
+    doomed = {**switched.environment, "NCC_FAILPOINTS": "updater.taken_back=kill:1"}
+    first = start(switched.folder, *services, "reconciler", env=doomed)
+    try:
+        answering(first, services)
+        old_lock = switched.lock
+        switched.sources[0].advance()
+        assert first.run("update", "run").returncode == 0
+        assert switched.version == "2.1"
+        first.run("update", "rollback")
+        assert first.process.wait(30) == -signal.SIGKILL
+    finally:
+        first.stop(signal.SIGKILL)
+    with daemon(
+        switched.folder, *services, "reconciler", env=switched.environment, services=services
+    ) as again:
+        assert until(World(switched, again).ended, 30)["result"] == "SUCCEEDED"
+        assert (switched.version, switched.boot_version, switched.lock) == ("1.1", "1.1", old_lock)
+        assert switched.clean
+
+
 def test_daemon_killed_while_the_window_is_open(switched: SwitchedHost) -> None:
     """The guard goes on without us; afterwards the lock file is the running system's."""
     services = ("system", "updater")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import nixos_options
 from cli.kinds import Kinds
 from cli.manifest import parse
 from cli.predecessor.report import Import, Outcome
@@ -21,8 +21,6 @@ from common.errors import InvalidRequest
 from nixcc.resource.v1.resource_pb2 import Renderings
 from services.system.generation import desired
 from services.system.options import grammar
-
-INDEX = Path(__file__).parents[4] / "shared/data/nixos-options.json"
 
 
 def tagged(value: Any) -> Any:
@@ -348,8 +346,7 @@ def test_secrets_never_land_anywhere(value: dict[str, Any], field: str) -> None:
 
 
 def test_every_option_exists_and_takes_the_value(require: Any) -> None:
-    require(when=INDEX.exists(), reason="the index of NixOS options is not here")
-    index = {row["Name"]: row["Type"] for row in json.loads(INDEX.read_text())}
+    index = nixos_options.types()
     holders = {".".join(parts[:length]) for parts in map(_parts, index) for length in range(1, len(parts))}
     free = tuple(f"{name}." for name, sort in index.items() if sort.startswith("attribute set of"))
     wrong, right = set(), set()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import nixos_options
 from services.hardware.drivers.linux import LinuxHardwareDriver
 from services.hardware.drivers.names import Names
 from services.hardware.models.inventory import QUICK_PARTS, Inventory
@@ -159,9 +159,7 @@ class Options:
 
 @pytest.fixture(scope="session")
 def nixos() -> Options:
-    """The index that NIXCC_NIXOS_OPTIONS names, or the one that lies beside the checkout."""
-    beside = Path(__file__).parents[4] / "shared/data/nixos-options.json"
-    path = Path(os.environ.get("NIXCC_NIXOS_OPTIONS", beside))
-    if not path.exists():
-        pytest.skip(f"no option index of NixOS at {path}: name one in NIXCC_NIXOS_OPTIONS")
-    return Options(json.loads(path.read_bytes()))
+    """All options of NixOS."""
+    if not nixos_options.LIST.exists():
+        pytest.skip(nixos_options.MISSING)
+    return Options(json.loads(nixos_options.LIST.read_bytes()))

@@ -636,6 +636,26 @@ def test_killed_while_restoring_one(tmp_path: Path, tree: Path, key: Key) -> Non
     assert picture(target / "again/tree0") == picture(tree)
 
 
+def test_killed_right_after_a_folder_was_exchanged(tmp_path: Path) -> None:
+    for name in ("fresh", "place"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    script = (
+        "import sys; from pathlib import Path; from services.system.drivers.archive import ArchiveDriver; "
+        "ArchiveDriver().replace(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "fresh"), str(tmp_path / "place")]
+    environment = {**os.environ, "NCC_FAILPOINTS": "backup.exchanged=kill"}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    [former] = tmp_path.glob("place.before-*")
+
+    DRIVER.replace(tmp_path / "fresh", tmp_path / "place")
+
+    assert (tmp_path / "place/file").read_text() == "fresh"
+    assert (former / "file").read_text() == "place", "what was there is kept"
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_too_much_for_a_passphrase(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_age, "_MOST_WITH_PASSPHRASE", 1_000)
     (tmp_path / "p").write_text("x")

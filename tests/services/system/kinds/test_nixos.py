@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import nixos_options
 from common import spec as specs
 from nixcc.system.v1.file_pb2 import File
 from nixcc.system.v1.host_identity_pb2 import HostIdentity
@@ -37,9 +36,6 @@ KINDS: dict[type, Any] = {
     SystemdUnit: SystemdUnitKind(MemorySystemdDriver({})),
     HostIdentity: HostIdentityKind(MemoryIdentityDriver([])),
 }
-INDEX = Path(
-    os.environ.get("NIXCC_NIXOS_OPTIONS") or Path(__file__).parents[5] / "shared/data/nixos-options.json"
-)
 
 SPECS: list[tuple[Any, dict[str, Any]]] = [
     (
@@ -145,9 +141,7 @@ def fits(kind: str, value: Any) -> bool:
 
 @pytest.mark.parametrize(("spec", "options"), SPECS, ids=lambda value: type(value).__name__)
 def test_options_exist_and_take_such_values(spec: Any, options: dict[str, Any]) -> None:
-    if not INDEX.exists():
-        pytest.skip(f"there is no option index at {INDEX}; set NIXCC_NIXOS_OPTIONS")
-    index = {row["Name"]: row["Type"] for row in json.loads(INDEX.read_text())}
+    index = nixos_options.types()
     for path, value in leaves(KINDS[type(spec)].render("n", spec)):
         # Names of attribute sets are `_name_` in the index; a value may be a whole element of such a set.
         names = [

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
+import nixos_options
 from services.system.drivers import option_index, option_sources
 from services.system.drivers.option_index import OptionIndex
-
-# NixOS's own list, which lies beside the repository where the project is made.
-LIST = Path(
-    os.environ.get("NIXCC_NIXOS_OPTIONS") or Path(__file__).parents[5] / "shared/data/nixos-options.json"
-)
 
 _PORT = "16 bit unsigned integer; between 0 and 65535 (both inclusive)"
 # As in NixOS: (name, type, read-only).
@@ -77,8 +72,10 @@ def index(tmp_path: Path, manual: Path) -> OptionIndex:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> OptionIndex:
     """All options of NixOS."""
-    if not LIST.exists():
-        pytest.skip(f"{LIST.name} is missing: set NIXCC_NIXOS_OPTIONS")
+    if not nixos_options.LIST.exists():
+        pytest.skip(nixos_options.MISSING)
     path = tmp_path_factory.mktemp("options") / "whole.index"
-    option_index.build(path, option_sources.read(LIST), {"source": str(LIST), "origin": "file"})
+    option_index.build(
+        path, option_sources.read(nixos_options.LIST), {"source": str(nixos_options.LIST), "origin": "file"}
+    )
     return OptionIndex(path)
