@@ -100,10 +100,11 @@ def _run(name: str, arguments: list[str]) -> int:
         lazy.install()
     import argparse
 
+    text = COMMANDS[name][1]
     module = importlib.import_module(f"cli.commands.{name}" + "_" * (name == "import"))
     parser = argparse.ArgumentParser(
         prog=f"ncc {name}",
-        description=COMMANDS[name][1].capitalize() + ".",
+        description=f"{text[0].upper()}{text[1:]}.",
         epilog=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
