@@ -25,6 +25,8 @@ _OPTIONS = [
     ("grpc.max_metadata_size", 1024 * 1024),
     ("grpc.absolute_max_metadata_size", 1024 * 1024),
     ("grpc.enable_http_proxy", 0),
+    # How long a daemon that hangs may take to say hello: 20 s otherwise.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
 ]
 
 
@@ -148,6 +150,11 @@ def _explained(error: Any, path: Path) -> ControlError:
     known = from_rpc_error(error)
     if isinstance(known, DeadlineExceeded):
         return DeadlineExceeded("the daemon did not answer in time", next_step="ncc doctor shows who is slow")
+    if isinstance(known, HostUnavailable) and "SETTINGS frame" in known.message:
+        return HostUnavailable(
+            f"the daemon at {path} hangs: it says nothing",
+            next_step="look at its log; if it is stopped or stuck, start it again",
+        )
     if isinstance(known, HostUnavailable) and not known.next_step:
         return HostUnavailable(
             f"the connection to {path} was lost: {known.message}", next_step="look whether the daemon runs"

@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,17 @@ def test_a_socket_that_nobody_listens_at(tmp_path: Path) -> None:
     assert done.returncode == 7
     assert "nobody answers at" in done.stderr
     assert "\n  → " in done.stderr
+
+
+def test_a_daemon_that_says_nothing_is_given_up_soon(tmp_path: Path) -> None:
+    ncc = daemons.Ncc(tmp_path)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(ncc.socket))
+        silent.listen()
+        start = time.monotonic()
+        done = ncc.run("get")
+    assert (done.returncode, time.monotonic() - start < 15) == (7, True)
+    assert "hangs" in done.stderr
 
 
 @pytest.fixture
