@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generation": ("The host", "NixOS generations: build, diff, switch, confirm, roll back"),
     "hardware": ("The host", "scan the hardware, watch devices, recommend settings"),
     "vm": ("The host", "machines: start, stop, console, snapshots, statistics"),
+    "homelab": ("The host", "containers: logs, exec, statistics, images, compose files, pruning"),
     "package": ("The host", "packages: search, sizes, history, upgrades, garbage, caches"),
     "update": ("The host", "look for updates, make them, take them back"),
     "option": ("The host", "NixOS's options: search, explain, check, browse"),

@@ -36,6 +36,8 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 _TAKES_VALUE = ("-o", "--output", "-l", "--selector", "-n", "--limit", "--for", "--timeout", "--socket")
 # What can be imported beside kinds.
 _IMPORTS = ("host", "nixoscontrolcenter")
+# Verbs of `ncc homelab` that take names of containers.
+_TAKES_CONTAINER = ("show", "logs", "exec", "stats", "top", "restart", "updates", "export")
 _TAKES_KIND = (
     "get",
     "describe",
@@ -83,6 +85,25 @@ def words(args: argparse.Namespace) -> list[str]:
             return [one.metadata.name for one in connect(args).listed(before[1])]
         if before[0] == "vm" and len(before) > 1:
             return [one.metadata.name for one in connect(args).listed("VirtualMachine")]
+        if before[0] == "homelab":
+            return _homelab(args, before[1:])
     except ControlError:
         return []
     return []
+
+
+def _homelab(args: argparse.Namespace, before: list[str]) -> list[str]:
+    """Verbs, then names of containers; of a program's own words we know none."""
+    from cli.commands.homelab import VERBS
+
+    if not before:
+        return list(VERBS)
+    if before[0] not in _TAKES_CONTAINER or (before[0] == "exec" and len(before) > 1):
+        return []
+    from cli.homelab.service import stub
+    from nixcc.homelab.v1 import homelab_pb2 as pb
+
+    client = connect(args)
+    return [
+        one.name for one in client.call(stub(client).ListContainers, pb.ListContainersRequest()).containers
+    ]
