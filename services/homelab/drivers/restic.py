@@ -1,0 +1,295 @@
+"""restic: one method a command. Passwords and addresses reach it by private files, never by its arguments.
+
+Its output goes where its messages go, so that progress is read as it comes; both are JSON or text, a line each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common import process
+from common.errors import NotFound, Unsupported, WrongState
+from services.homelab.drivers.restic_errors import Locked, translated
+from services.homelab.drivers.restic_repository import Repository
+
+Report = Callable[[str, int | None], None]
+OnNode = Callable[[Mapping[str, Any]], None]
+
+# Exit code of a backup that was made although some files could not be read.
+_INCOMPLETE = 3
+# Sends the output to the messages; the command follows as arguments of its own.
+_MERGED = ("sh", "-c", 'exec "$@" >&2', "sh")
+# Lines of what it complained about that are kept.
+_COMPLAINTS = 50
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One backup in the repository; times as restic tells them (RFC 3339)."""
+
+    id: str
+    time: str
+    host: str
+    paths: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backup that was made. `skipped`: what could not be read; empty: all of it is in there."""
+
+    snapshot: str
+    files: int
+    total_bytes: int
+    added_bytes: int
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Output:
+    """What a command wrote."""
+
+    on_message: Callable[[Mapping[str, Any]], None]
+    complaints: list[str] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        """Takes one line."""
+        if text.startswith(("{", "[")):
+            try:
+                value = json.loads(text)
+            except ValueError:
+                pass
+            else:
+                for message in value if isinstance(value, list) else [value]:
+                    self.on_message(message)
+                return
+        if text.strip():
+            self.complaints.append(text.strip())
+            del self.complaints[:-_COMPLAINTS]
+
+
+class Restic:
+    """restic, with a private folder for what it keeps (cache, files with addresses)."""
+
+    def __init__(self, work: Path, program: str = "restic") -> None:
+        self._work, self._program = work, program
+
+    def unsupported(self) -> str:
+        """Why it can't be used here; empty: it can."""
+        return "" if shutil.which(self._program) else "restic is not installed: install restic"
+
+    def init(self, repository: Repository) -> bool:
+        """Makes the repository where there is none; False: there is one. Never over anything else."""
+        repository.require_room()
+        try:
+            self._call(repository, ("cat", "config"), locks=False)
+        except NotFound:
+            self._call(repository, ("init",), locks=False)
+            return True
+        return False
+
+    def open(self, repository: Repository) -> None:
+        """Looks whether it can be used. NotFound, Forbidden (password), HostUnavailable."""
+        self._call(repository, ("cat", "config"), locks=False)
+
+    def backup(
+        self,
+        repository: Repository,
+        paths: Sequence[str],
+        *,
+        tags: Sequence[str],
+        report: Report,
+        excludes: Sequence[str] = (),
+        cancel: threading.Event | None = None,
+        timeout: float = _DAY,
+    ) -> Made:
+        """Backs files up. WrongState where a source is gone or the target is full; `report`'s percent only grows."""
+        missing = [path for path in paths if not os.path.lexists(path)]
+        if missing:
+            raise WrongState(
+                f"{', '.join(missing)} can't be backed up: not there", next_step="mount it, or leave it out"
+            )
+        arguments = ["backup", "--host", "nixcc"]
+        for tag in tags:
+            arguments += ["--tag", tag]
+        for pattern in excludes:
+            arguments += ["--exclude", pattern]
+        summary: dict[str, Any] = {}
+        skipped: list[str] = []
+        reached = 0
+
+        def message(value: Mapping[str, Any]) -> None:
+            nonlocal reached
+            match value.get("message_type"):
+                case "status":
+                    reached = max(reached, min(99, int(100 * float(value.get("percent_done", 0)))))
+                    report(f"{value.get('files_done', 0)} of {value.get('total_files', 0)} files", reached)
+                case "summary":
+                    summary.update(value)
+                case "error":
+                    error = value.get("error") or {}
+                    text = error.get("message") if isinstance(error, dict) else ""
+                    skipped.append(f"{value.get('item', '')}: {text or error}")
+
+        self._call(
+            repository,
+            [*arguments, "--", *paths],
+            on_message=message,
+            cancel=cancel,
+            timeout=timeout,
+            accepted=(0, _INCOMPLETE),
+        )
+        report("backed up", 100)
+        return Made(
+            str(summary.get("snapshot_id", "")),
+            int(summary.get("total_files_processed", 0)),
+            int(summary.get("total_bytes_processed", 0)),
+            int(summary.get("data_added", 0)),
+            tuple(skipped),
+        )
+
+    def snapshots(self, repository: Repository, tags: Sequence[str] = ()) -> list[Snapshot]:
+        """Those with all of the tags, oldest first."""
+        found: list[Mapping[str, Any]] = []
+        arguments = ["snapshots"] + (["--tag", ",".join(tags)] if tags else [])
+        self._call(repository, arguments, on_message=found.append)
+        return [
+            Snapshot(
+                one["id"],
+                one["time"],
+                one.get("hostname", ""),
+                tuple(one.get("paths") or ()),
+                tuple(one.get("tags") or ()),
+            )
+            for one in sorted(found, key=lambda one: str(one["time"]))
+        ]
+
+    def browse(self, repository: Repository, snapshot: str, folder: str, on_node: OnNode) -> None:
+        """Tells of what lies in a folder of a snapshot, as restic's JSON: name, type, path, size, mtime."""
+
+        def message(value: Mapping[str, Any]) -> None:
+            if value.get("struct_type") == "node" and value.get("path") != folder.rstrip("/"):
+                on_node(value)
+
+        self._call(repository, ("ls", "--", snapshot, folder or "/"), on_message=message)
+
+    def restore(
+        self,
+        repository: Repository,
+        snapshot: str,
+        target: Path,
+        *,
+        include: Sequence[str] = (),
+        in_place: bool = False,
+        cancel: threading.Event | None = None,
+        timeout: float = _DAY,
+    ) -> None:
+        """Puts files into a new or empty folder; over what is there only with `in_place`. Its bytes are verified."""
+        if not in_place:
+            if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+                raise WrongState(
+                    f"{target} is not empty: nothing was restored",
+                    next_step="choose a new folder, or ask to restore in place",
+                )
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        arguments = ["restore", "--verify", "--target", str(target)]
+        for path in include:
+            arguments += ["--include", path]
+        self._call(repository, [*arguments, "--", snapshot], cancel=cancel, timeout=timeout)
+
+    def check(
+        self,
+        repository: Repository,
+        *,
+        data_percent: int = 0,
+        cancel: threading.Event | None = None,
+        timeout: float = _DAY,
+    ) -> None:
+        """Checks the repository, and reads so much of its data. WrongState where it is damaged."""
+        arguments = ["check"] + ([f"--read-data-subset={data_percent}%"] if data_percent else [])
+        self._call(repository, arguments, cancel=cancel, timeout=timeout)
+
+    def forget(
+        self,
+        repository: Repository,
+        *,
+        tag: str,
+        keep: Mapping[str, int],
+        cancel: threading.Event | None = None,
+    ) -> list[str]:
+        """Lets go of what the tag's snapshots hold beyond `keep` (last, hourly, daily…); the ids that went.
+
+        Snapshots without the tag are never touched. Nothing to keep would be all to lose: refused.
+        """
+        if not tag or not any(keep.values()):
+            raise WrongState("no snapshot is let go of without a tag and something to keep")
+        arguments = ["forget", "--prune", "--tag", tag, "--group-by", "tags"]
+        for name, count in keep.items():
+            if count:
+                arguments += [f"--keep-{name}", str(count)]
+        gone: list[str] = []
+
+        def message(value: Mapping[str, Any]) -> None:
+            gone.extend(one["id"] for one in value.get("remove") or ())
+
+        self._call(repository, arguments, on_message=message, cancel=cancel)
+        return gone
+
+    def unlock(self, repository: Repository) -> None:
+        """Removes locks of processes that are dead; those of living ones, and of other hosts' recent ones, stay."""
+        self._call(repository, ("unlock",), locks=False)
+
+    def _call(
+        self,
+        repository: Repository,
+        arguments: Sequence[str],
+        *,
+        on_message: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        cancel: threading.Event | None = None,
+        timeout: float = 600.0,
+        accepted: Sequence[int] = (0,),
+        locks: bool = True,
+    ) -> None:
+        """Runs one command; a lock that a dead process left is removed, and it runs once more."""
+        try:
+            self._once(repository, arguments, on_message, cancel, timeout, accepted)
+        except Locked:
+            if not locks:
+                raise
+            self.unlock(repository)
+            self._once(repository, arguments, on_message, cancel, timeout, accepted)
+
+    def _once(
+        self,
+        repository: Repository,
+        arguments: Sequence[str],
+        on_message: Callable[[Mapping[str, Any]], None],
+        cancel: threading.Event | None,
+        timeout: float,
+        accepted: Sequence[int],
+    ) -> None:
+        if reason := self.unsupported():
+            raise Unsupported(reason, next_step="install restic")
+        output = _Output(on_message)
+        with repository.environment(self._work) as (environment, secrets):
+            argv = [self._program, "--json", "--cache-dir", str(self._work / "cache"), *arguments]
+            ended = process.stream(
+                [*_MERGED, *argv],
+                on_line=output.line,
+                cancel=cancel,
+                timeout=timeout,
+                env={**environment, "RESTIC_PROGRESS_FPS": "2"},
+                check=False,
+                cwd=Path("/"),
+                secrets=secrets,
+            )
+        if ended.exit_code not in accepted:
+            raise translated(arguments[0], ended.exit_code, "\n".join(output.complaints), repository.shown)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from common.errors import CommandFailed, ControlError, Forbidden, HostUnavailable, NotFound, WrongState
+from services.homelab.drivers.restic_errors import Locked, translated
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "expected"),
+    [
+        ("cat", "Fatal: wrong password or no key found", Forbidden),
+        ("check", "unable to create lock in backend: repository is already locked by PID 1", Locked),
+        ("backup", "Save(<data/1>) returned error: write: no space left on device", WrongState),
+        ("cat", "Fatal: unable to open config file: stat /r/config: no such file or directory", NotFound),
+        (
+            "cat",
+            "Fatal: unable to open config file: dial tcp: connection refused\nIs there a repository",
+            HostUnavailable,
+        ),
+        ("cat", "Fatal: unable to open config file: open /r/config: permission denied", Forbidden),
+        ("restore", 'invalid id "1": no matching ID found', NotFound),
+        ("check", "pack 1 is damaged", WrongState),
+        ("backup", "something new", CommandFailed),
+    ],
+)
+def test_each_message_becomes_its_error(command: str, text: str, expected: type[ControlError]) -> None:
+    error = translated(command, 1, text, "/r")
+    assert type(error) is expected
+
+
+def test_an_unreachable_backend_is_never_taken_for_an_absent_repository() -> None:
+    """Else a new one would be made where the old one only can't be seen."""
+    text = "Fatal: unable to open config file: Get https://x/config: i/o timeout\nIs there a repository at x?"
+    assert not isinstance(translated("cat", 1, text, "x"), NotFound)
