@@ -37,7 +37,7 @@ _TAKES_VALUE = ("-o", "--output", "-l", "--selector", "-n", "--limit", "--for", 
 # What can be imported beside kinds.
 _IMPORTS = ("host", "nixoscontrolcenter")
 # Verbs of `ncc homelab` that take names of containers.
-_TAKES_CONTAINER = ("show", "logs", "exec", "stats", "top", "restart", "updates", "export")
+_TAKES_CONTAINER = ("show", "logs", "exec", "stats", "top", "restart", "updates")
 _TAKES_KIND = (
     "get",
     "describe",

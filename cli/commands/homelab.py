@@ -8,10 +8,8 @@ ncc homelab pull busybox:1       fetch an image
 ncc homelab updates [web…]       whether tags lead to newer images; exit code 3 when some do
 ncc homelab events               what happens in the engine (--since 1h)
 ncc homelab prune [--yes]        what nobody uses and nobody declared; without --yes it is only told
-ncc homelab plan compose.yaml    what of a compose file is taken, and what is not, and why
-ncc homelab export web           as a compose file, or --format nixos
 ncc homelab engine               the container engine
-`ncc homelab VERB --help` tells more. Declaring a Container or Stack runs it: ncc explain container
+`ncc homelab VERB --help` tells more.
 """
 
 from __future__ import annotations
@@ -36,8 +34,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "updates": ("cli.homelab.images", "tell which tags lead to newer images"),
     "events": ("cli.homelab.events", "follow what happens in the engine"),
     "prune": ("cli.homelab.prune", "remove what nobody uses and nobody declared"),
-    "plan": ("cli.homelab.plan", "tell what becomes of each field of a compose file"),
-    "export": ("cli.homelab.export", "write containers as a compose file or as NixOS options"),
     "engine": ("cli.homelab.containers", "show facts about the container engine"),
 }
 

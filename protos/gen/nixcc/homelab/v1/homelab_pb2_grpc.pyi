@@ -89,18 +89,6 @@ class HomelabServiceStub:
     compose projects.
     """
 
-    PlanStack: grpc.UnaryUnaryMultiCallable[
-        nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
-        nixcc.homelab.v1.homelab_pb2.PlanStackResponse,
-    ]
-    """Tells, field by field, what of a compose file is taken and what is not, and why."""
-
-    ExportContainers: grpc.UnaryUnaryMultiCallable[
-        nixcc.homelab.v1.homelab_pb2.ExportContainersRequest,
-        nixcc.homelab.v1.homelab_pb2.ExportContainersResponse,
-    ]
-    """Says containers as a compose file, or as NixOS options."""
-
     GetEngine: grpc.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.GetEngineRequest,
         nixcc.homelab.v1.homelab_pb2.GetEngineResponse,
@@ -177,18 +165,6 @@ class HomelabServiceAsyncStub:
     """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
     compose projects.
     """
-
-    PlanStack: grpc.aio.UnaryUnaryMultiCallable[
-        nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
-        nixcc.homelab.v1.homelab_pb2.PlanStackResponse,
-    ]
-    """Tells, field by field, what of a compose file is taken and what is not, and why."""
-
-    ExportContainers: grpc.aio.UnaryUnaryMultiCallable[
-        nixcc.homelab.v1.homelab_pb2.ExportContainersRequest,
-        nixcc.homelab.v1.homelab_pb2.ExportContainersResponse,
-    ]
-    """Says containers as a compose file, or as NixOS options."""
 
     GetEngine: grpc.aio.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.GetEngineRequest,
@@ -288,22 +264,6 @@ class HomelabServiceServicer(metaclass=abc.ABCMeta):
         """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
         compose projects.
         """
-
-    @abc.abstractmethod
-    def PlanStack(
-        self,
-        request: nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
-        context: _ServicerContext,
-    ) -> typing.Union[nixcc.homelab.v1.homelab_pb2.PlanStackResponse, collections.abc.Awaitable[nixcc.homelab.v1.homelab_pb2.PlanStackResponse]]:
-        """Tells, field by field, what of a compose file is taken and what is not, and why."""
-
-    @abc.abstractmethod
-    def ExportContainers(
-        self,
-        request: nixcc.homelab.v1.homelab_pb2.ExportContainersRequest,
-        context: _ServicerContext,
-    ) -> typing.Union[nixcc.homelab.v1.homelab_pb2.ExportContainersResponse, collections.abc.Awaitable[nixcc.homelab.v1.homelab_pb2.ExportContainersResponse]]:
-        """Says containers as a compose file, or as NixOS options."""
 
     @abc.abstractmethod
     def GetEngine(

@@ -1,0 +1,192 @@
+"""Images of an engine that speaks docker's API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from common.errors import Cancelled, ControlError, Forbidden, HostUnavailable, InvalidRequest, NotFound
+from services.homelab.drivers.base import Json, Report
+from services.homelab.drivers.docker_calls import Calls, explained
+
+# Seconds without a word from the engine while it pulls or loads.
+_SILENCE = 120.0
+_HUB = "https://index.docker.io/v1/"
+
+
+class DockerImages:
+    """See Images."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def list(self) -> Sequence[Json]:
+        """See Images."""
+        found: list[Json] = self._calls.json("GET", "/images/json")
+        return found
+
+    def inspect(self, reference: str) -> Json | None:
+        """See Images."""
+        try:
+            found: Json = self._calls.json("GET", "/images/{0}/json", reference)
+        except NotFound:
+            return None
+        return found
+
+    def pull(
+        self,
+        reference: str,
+        report: Report,
+        *,
+        credentials_file: Path | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        """See Images."""
+        name, tag = split(reference)
+        layers: dict[str, tuple[int, int]] = {}
+        best = 0
+        told = self._told(
+            "/images/create", {"fromImage": name, "tag": tag}, _authorisation(name, credentials_file)
+        )
+        with closing(told):
+            for row in told:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled(f"the pull of {reference} was cancelled")
+                detail = row.get("progressDetail") or {}
+                if row.get("status") == "Downloading" and detail.get("total"):
+                    layers[str(row.get("id"))] = (detail.get("current", 0), detail["total"])
+                if layers:
+                    done, total = (sum(column) for column in zip(*layers.values(), strict=True))
+                    best = max(best, min(99, done * 100 // max(1, total)))
+                report(f"{row.get('id', '')} {row.get('status', '')}".strip(), best if layers else None)
+
+    def load(self, archive: Path, report: Report) -> Sequence[str]:
+        """See Images."""
+        found = []
+        with _opened(archive) as file:
+            for row in self._told("/images/load", {}, {"Content-Type": "application/x-tar"}, file):
+                text = str(row.get("stream", ""))
+                report(text.strip() or f"loading {archive}", None)
+                if text.startswith("Loaded image: "):
+                    found.append(text.removeprefix("Loaded image: ").strip())
+        if not found:
+            raise InvalidRequest(
+                f"{archive} holds no image with a name", next_step="make it with docker save NAME"
+            )
+        return found
+
+    def import_rootfs(self, archive: Path, reference: str, command: Sequence[str], report: Report) -> None:
+        """See Images."""
+        name, tag = split(reference)
+        params: dict[str, Any] = {"fromSrc": "-", "repo": name, "tag": tag}
+        if command:
+            params["changes"] = f"CMD {json.dumps([*command])}"
+        with _opened(archive) as file:
+            for row in self._told("/images/create", params, {"Content-Type": "application/x-tar"}, file):
+                report(str(row.get("status", "")), None)
+
+    def remove(self, reference: str) -> None:
+        """See Images."""
+        try:
+            self._calls.request("DELETE", "/images/{0}", reference)
+        except NotFound:
+            return
+
+    def registry_digest(self, reference: str, *, credentials_file: Path | None = None) -> str:
+        """See Images."""
+        headers = _authorisation(split(reference)[0], credentials_file)
+        try:
+            told = self._calls.json("GET", "/distribution/{0}/json", reference, headers=headers)
+        except ControlError as error:
+            raise _registry(error, reference) from error
+        return str(told["Descriptor"]["digest"])
+
+    def _told(
+        self, path: str, params: dict[str, Any], headers: dict[str, str], data: Any = None
+    ) -> Generator[dict[str, Any]]:
+        """The rows that the engine tells its progress by; raises what it tells of errors."""
+        import requests
+
+        try:
+            answer = self._calls.request(
+                "POST", path, params=params, headers=headers, data=data, timeout=_SILENCE, stream=True
+            )
+        except ControlError as error:
+            raise _registry(error, str(params.get("fromImage", ""))) from error
+        try:
+            with answer:
+                for line in answer.iter_lines():
+                    row = json.loads(line) if line.strip() else {}
+                    if "error" in row:
+                        raise _registry(explained(500, str(row["error"])), str(params.get("fromImage", "")))
+                    yield row
+        except requests.exceptions.RequestException as error:
+            raise self._calls.lost(error, _SILENCE) from error
+
+
+def split(reference: str) -> tuple[str, str]:
+    """The name and the tag or digest; without one: `latest`."""
+    name, _, digest = reference.partition("@")
+    if digest:
+        return name, digest
+    head, colon, tag = reference.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (reference, "latest")
+
+
+def _registry(error: ControlError, reference: str) -> ControlError:
+    """What a registry's refusal, passed on by the engine in words, means."""
+    low = error.message.lower()
+    if any(word in low for word in ("unauthorized", "no basic auth", "authentication required", "denied")):
+        return Forbidden(
+            f"the registry refuses {reference}: {error.message}",
+            next_step="name a file with credentials of the registry (docker's config.json)",
+        )
+    if "not found" in low or "manifest unknown" in low or "does not exist" in low:
+        return NotFound(
+            f"the registry has no {reference}: {error.message}", next_step="check the name and the tag"
+        )
+    if any(word in low for word in ("timeout", "connection refused", "no such host", "deadline exceeded")):
+        return HostUnavailable(
+            f"the registry of {reference} does not answer: {error.message}",
+            retry_after=30.0,
+            next_step="see whether the network and the registry are up",
+        )
+    return error
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}") from error
+    except OSError as error:
+        raise InvalidRequest(f"{path} can't be read: {error.strerror}") from error
+
+
+def _authorisation(name: str, file: Path | None) -> dict[str, str]:
+    """The header with the credentials that docker's config.json holds for the image's registry."""
+    if file is None:
+        return {}
+    with _opened(file) as opened:
+        try:
+            entries = json.loads(opened.read())["auths"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidRequest(
+                f"{file} is no docker config.json with auths", next_step="make one with docker login"
+            ) from error
+    first, slash, _ = name.partition("/")
+    registry = first if slash and ("." in first or ":" in first or first == "localhost") else _HUB
+    entry = entries.get(registry) or entries.get(f"https://{registry}") or {}
+    try:
+        user, _, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
+    except ValueError as error:
+        raise InvalidRequest(f"{file}: the entry of {registry} can't be read") from error
+    if not user:
+        return {}
+    value = {"username": user, "password": password, "serveraddress": registry}
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(value).encode()).decode()}

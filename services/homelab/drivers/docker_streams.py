@@ -1,0 +1,125 @@
+"""Output of containers as the engine frames it, and programs that run in them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from common.errors import WrongState
+from services.homelab.drivers.base import LogLine
+from services.homelab.drivers.docker_calls import Calls
+
+_HEADER = struct.Struct(">BxxxL")
+# A line longer than this is given in parts.
+_LONGEST = 1 << 20
+
+
+def frames(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The stream (1 output, 2 error) and the bytes of each frame, as far as it has come."""
+    buffer = bytearray()
+    stream, left = 0, 0
+    for piece in pieces:
+        buffer += piece
+        while buffer:
+            if left == 0:
+                if len(buffer) < _HEADER.size:
+                    break
+                stream, left = _HEADER.unpack_from(buffer)
+                del buffer[: _HEADER.size]
+                continue
+            part = bytes(buffer[:left])
+            del buffer[: len(part)]
+            left -= len(part)
+            yield stream, part
+
+
+def lines(parts: Iterable[tuple[int, bytes]]) -> Iterator[LogLine]:
+    """Whole lines of each stream; each begins with its time."""
+    kept: dict[int, bytes] = {}
+    for stream, data in parts:
+        text = kept.pop(stream, b"") + data
+        *whole, rest = text.split(b"\n")
+        for line in whole:
+            yield _line(stream, line)
+        if len(rest) > _LONGEST:
+            yield _line(stream, rest)
+        elif rest:
+            kept[stream] = rest
+    for stream, rest in kept.items():
+        yield _line(stream, rest)
+
+
+def moment(text: str) -> datetime:
+    """A time as the engine writes it, with nanoseconds."""
+    head, _, fraction = text.rstrip("Z").partition(".")
+    digits = "".join(char for char in fraction[:9] if char.isdigit())
+    return datetime.fromisoformat(f"{head}.{(digits + '000000')[:6]}+00:00")
+
+
+def _line(stream: int, data: bytes) -> LogLine:
+    time, _, text = data.partition(b" ")
+    try:
+        when = moment(time.decode())
+    except ValueError:
+        when, text = datetime.now(UTC), data
+    return LogLine(when, stream == 2, text.removesuffix(b"\r"))
+
+
+class DockerExec:
+    """See ExecSession. One thread reads, another may write."""
+
+    def __init__(self, calls: Calls, id: str, tty: bool) -> None:
+        self._calls = calls
+        self._id = id
+        self._closed = threading.Event()
+        self._socket, rest = calls.hijack("/exec/{0}/start", id, body={"Detach": False, "Tty": tty})
+        self._parts = ((1, data) for data in self._pieces(rest)) if tty else frames(self._pieces(rest))
+
+    def read(self) -> tuple[int, bytes] | None:
+        """See ExecSession."""
+        return next(self._parts, None)
+
+    def write(self, data: bytes) -> None:
+        """See ExecSession."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise WrongState("the program has ended") from error
+
+    def end_input(self) -> None:
+        """See ExecSession."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """See ExecSession."""
+        size = {"h": rows, "w": columns}
+        self._calls.request("POST", "/exec/{0}/resize", self._id, params=size)
+
+    def exit_code(self) -> int:
+        """See ExecSession."""
+        told = self._calls.json("GET", "/exec/{0}/json", self._id)
+        return int(told.get("ExitCode") or 0)
+
+    def close(self) -> None:
+        """See ExecSession."""
+        self._closed.set()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _pieces(self, rest: bytes) -> Iterator[bytes]:
+        if rest:
+            yield rest
+        while not self._closed.is_set():
+            try:
+                data = self._socket.recv(65_536)
+            except OSError:
+                return
+            if not data:
+                return
+            yield data
