@@ -4,7 +4,7 @@
 
 let
   cfg = config.services.nixcc;
-  known = [ "system" "hardware" "vm" "packages" "updater" ];
+  known = [ "system" "hardware" "vm" "packages" "updater" "homelab" ];
   chosen = if cfg.services == [ ] then known else cfg.services;
   runtimeDir = builtins.dirOf cfg.socket;
   limits = import ./units.nix { inherit lib cfg; };
@@ -24,6 +24,7 @@ let
       ++ map (outside util-linux) [ "mount" "umount" "swapon" "swapoff" ]
       ++ [ e2fsprogs kmod util-linux ];
     vm = [ qemu-utils ];
+    homelab = [ ];
     packages = [ config.nix.package git ];
     updater = [ config.nix.package git ];
   };
@@ -33,7 +34,8 @@ let
     description = "NixOS Control Center" + lib.optionalString (name != "") " (${name})";
     wantedBy = [ "multi-user.target" ];
     after = [ "network.target" "nix-daemon.socket" "dbus.socket" ]
-      ++ lib.optional (builtins.elem "vm" served) "libvirtd.service";
+      ++ lib.optional (builtins.elem "vm" served) "libvirtd.service"
+      ++ lib.optionals (builtins.elem "homelab" served) [ "docker.socket" "podman.socket" ];
     inherit path;
     environment = {
       # Root would change the store by itself; Nix's daemon does it, so that no unit of ours needs the right to.

@@ -144,6 +144,17 @@ let
     ReadWritePaths = [ runtimeDir (stateOf "updater") "-${cfg.flake}" "-/root" "/nix/var/nix/profiles" ];
   };
 
+  # The engine's socket: what containers do, the engine does.
+  homelab = base // namespaced // {
+    CapabilityBoundingSet = "";
+    SystemCallFilter = plain;
+    PrivateNetwork = true;
+    IPAddressDeny = "any";
+    # Credentials of registries may lie in root's home.
+    ProtectHome = "read-only";
+    ReadWritePaths = [ runtimeDir (stateOf "homelab") ];
+  };
+
   # One process does what any of them does: hardware's limits, without those that keep system from its work.
   together = hardware // {
     CapabilityBoundingSet = "${hardware.CapabilityBoundingSet} CAP_DAC_READ_SEARCH CAP_FSETID";
@@ -156,5 +167,5 @@ let
   };
 in
 builtins.mapAttrs (name: limits: limits // { CacheDirectory = "nixcc-${name}"; CacheDirectoryMode = "0700"; }) {
-  inherit reconciler system hardware vm packages updater together;
+  inherit reconciler system hardware vm packages updater homelab together;
 }

@@ -28,7 +28,7 @@
 
   testScript = ''
     machine.start()
-    for service in ("reconciler", "system", "hardware", "vm", "packages", "updater"):
+    for service in ("reconciler", "system", "hardware", "vm", "packages", "updater", "homelab"):
         machine.wait_for_unit(f"nixcc-{service}.service")
     machine.wait_until_succeeds("ncc doctor")
 

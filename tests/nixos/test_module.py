@@ -18,13 +18,14 @@ pytestmark = pytest.mark.host
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SERVICES = ("system", "hardware", "vm", "packages", "updater")
+SERVICES = ("system", "hardware", "vm", "packages", "updater", "homelab")
 # The most that `systemd-analyze security` may give: 10 is all that root can do. Those that do nothing to the host
 # themselves, and those that do.
 REST, AGENT = 1.5, 4.0
 MOST = {
     "nixcc-reconciler": REST,
     "nixcc-vm": REST,
+    "nixcc-homelab": REST,
     "nixcc-packages": AGENT,
     "nixcc-updater": AGENT,
     "nixcc-system": AGENT,

@@ -55,7 +55,7 @@ def rendered(folder: Path, name: str) -> list[tuple[str, Any]]:
     """Options by kind: of each kind's example in the reference."""
     [point] = entry_points(group="nixcc.services", name=name)
     with ThreadPoolExecutor(1) as executor:
-        settings = {"uri": "test:///default", "engine": "memory:"}
+        settings = {"uri": "test:///default", "engine": "unix:///run/none.sock"}
         service = point.load()(Context(folder / "root", folder / "state", folder / "run", executor, settings))
         try:
             found = []
