@@ -17,7 +17,7 @@ from common.errors import HostUnavailable, WrongState
 from common.manager import Context, Factory
 from common.manager_server import ManagerServicer
 from common.paths import checked_socket
-from common.rpc import CallMetrics, bind, new_server
+from common.rpc import CallMetrics, bind, new_server, stop
 from common.settings import service_environment
 from nixcc.manager.v1 import manager_pb2_grpc
 
@@ -60,7 +60,8 @@ async def serve_service(
             service = await context.run(factory, context)
             manager = ManagerServicer(service, context)
             try:
-                server = new_server(metrics or CallMetrics())
+                calls = metrics or CallMetrics()
+                server = new_server(calls)
                 manager_pb2_grpc.add_ManagerServiceServicer_to_server(manager, server)
                 service.register(server)
                 names = ["nixcc.manager.v1.ManagerService", *service.rpc_services]
@@ -72,7 +73,7 @@ async def serve_service(
                     yield socket
                 finally:
                     manager.drain()
-                    await server.stop(GRACE)
+                    await stop(server, calls, GRACE)
                     socket.unlink(missing_ok=True)
             finally:
                 await _closed(name, manager)

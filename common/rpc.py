@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +57,36 @@ def aio_channel(socket: Path | str) -> grpc.aio.Channel:
 
 
 class CallMetrics:
-    """Durations of the calls a server answered, by method and status (OpenTelemetry's grpc.server.call.duration)."""
+    """A server's calls: those that run, and how long those took that ended, by method and status.
+
+    The durations are OpenTelemetry's grpc.server.call.duration.
+    """
 
     def __init__(self) -> None:
         self._durations: dict[tuple[str, str], Histogram] = {}
+        self._running = 0
+        # Set while the server ends; then no call may begin, and the last to end says so here.
+        self._quiet: asyncio.Event | None = None
+
+    def begin(self, context: ServicerContext) -> None:
+        """Counts a call until its answer is sent. HostUnavailable while the server ends."""
+        if self._quiet is not None:
+            raise HostUnavailable("the daemon is ending", next_step="try again when it is back")
+        self._running += 1
+        context.add_done_callback(self._sent)  # type: ignore[arg-type]  # the stubs take no function here
+
+    async def quiet(self, seconds: float) -> None:
+        """Lets no further call begin; returns when the answers of those that run are sent, or in this time."""
+        self._quiet = asyncio.Event()
+        if self._running:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._quiet.wait()
+
+    def _sent(self, _: ServicerContext) -> None:
+        self._running -= 1
+        if self._quiet is not None and not self._running:
+            self._quiet.set()
 
     def observe(self, method: str, status: str, seconds: float) -> None:
         """Counts one call."""
@@ -115,6 +143,7 @@ class _Translate(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: ServicerContext) -> Any:
             start, status = time.perf_counter(), "OK"
             try:
+                self._metrics.begin(context)
                 with _span(method, context):
                     return await behaviour(request, context)
             except BaseException as error:  # noqa: BLE001 - told apart in _known
@@ -132,6 +161,7 @@ class _Translate(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
             start, status = time.perf_counter(), "OK"
             try:
+                self._metrics.begin(context)
                 with _span(method, context):
                     async for response in behaviour(request, context):
                         yield response
@@ -238,6 +268,17 @@ def new_server(metrics: CallMetrics, handlers: Iterable[grpc.GenericRpcHandler] 
     )
     server.add_generic_rpc_handlers(tuple(handlers))
     return server
+
+
+async def stop(server: grpc.aio.Server, calls: CallMetrics, grace: float) -> None:
+    """Ends a server; running calls get `grace` seconds to end in.
+
+    Its connections stand until the answers are sent: gRPC's own stop closes each with its last call, and an answer on
+    its way is lost to a client that is writing just then.
+    """
+    start = time.monotonic()
+    await calls.quiet(grace)
+    await server.stop(max(0.0, grace - (time.monotonic() - start)))
 
 
 def bind(server: grpc.aio.Server, socket: Path) -> None:

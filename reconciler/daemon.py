@@ -10,7 +10,7 @@ from google.longrunning import operations_pb2_grpc
 
 from common.host import GRACE, add_health_and_reflection, owned
 from common.paths import checked_socket
-from common.rpc import CallMetrics, bind, new_server
+from common.rpc import CallMetrics, bind, new_server, stop
 from common.settings import ServeSettings
 from common.telemetry import Source
 from nixcc.reconciler.v1 import reconciler_pb2_grpc
@@ -64,7 +64,7 @@ async def create(settings: ServeSettings, services: Iterable[str]) -> AsyncItera
         bind(server, socket)
         await server.start()
         stack.callback(socket.unlink, missing_ok=True)
-        stack.push_async_callback(server.stop, GRACE)
+        stack.push_async_callback(stop, server, calls, GRACE)
         stack.push_async_callback(state.drain)
         stack.callback(events.end_following)
         log.info("reconciler listens", socket=str(socket), resources=len(engine.resources))

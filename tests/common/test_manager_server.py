@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -414,12 +413,11 @@ async def test_a_drain_does_not_wait_for_those_who_listen(tmp_path: Path, kind: 
 
 
 async def test_a_drain_lets_a_running_step_end(tmp_path: Path, kind: Scripted) -> None:
-    begun, ended = threading.Event(), threading.Event()
+    begun = threading.Event()
 
     def slow(change: Any, report: Report) -> None:
         begun.set()
         time.sleep(0.3)
-        ended.set()
 
     kind.on_apply = slow
     async with aio_channel(tmp_path / "t.sock") as channel:
@@ -427,7 +425,4 @@ async def test_a_drain_lets_a_running_step_end(tmp_path: Path, kind: Scripted) -
         async with serve_service("scripted", factory(kind), tmp_path / "t.sock", state_dir=tmp_path):
             running = asyncio.create_task(apply(stub, "a"))
             await eventually(begun.is_set)
-        # Its answer may be lost when the connection goes; the step itself is not cut off.
-        assert ended.is_set()
-        with suppress(grpc.aio.AioRpcError):
-            assert (await running)[-1].result.message == "done"
+        assert (await running)[-1].result.message == "done"

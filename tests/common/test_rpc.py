@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import talks
 from common import errors
-from common.rpc import MAX_MESSAGE, METADATA, CallMetrics, aio_channel, bind, new_server, target
+from common.rpc import MAX_MESSAGE, METADATA, CallMetrics, aio_channel, bind, new_server, stop, target
 from plane import eventually
 from talks import Caller, Talks, Words
 
@@ -186,6 +187,54 @@ async def test_a_channel_connects_once_the_server_comes_and_again_when_it_comes_
 
             await eventually(answers)
             await server.stop(None)
+
+
+async def test_a_server_that_ends_sends_every_answer_and_takes_no_further_call(
+    tmp_path: Path, service: Talks, metrics: CallMetrics
+) -> None:
+    server = new_server(metrics)
+    service.register(server)
+    bind(server, tmp_path / "a.sock")
+    await server.start()
+    service.go_on.clear()
+    async with aio_channel(tmp_path / "a.sock") as channel:
+        caller = Caller(channel)
+        calls = [asyncio.create_task(_last(caller.work(Words(text=f"{n}", times=3)))) for n in range(100)]
+        await eventually(lambda: service.on_line == 100)
+
+        ending = asyncio.create_task(stop(server, metrics, 10))
+        await asyncio.sleep(0)
+        code, error = await failed(caller.say(Words(text="late")))
+        assert (code, error.message) == (grpc.StatusCode.UNAVAILABLE, "the daemon is ending")
+        assert not ending.done()
+        service.go_on.set()
+
+        assert [step.text for step in await asyncio.gather(*calls)] == [f"{n} is done" for n in range(100)]
+        await ending
+    assert "late" not in service.heard
+
+
+async def test_a_server_that_ends_waits_no_longer_than_it_is_told_to(
+    tmp_path: Path, service: Talks, metrics: CallMetrics
+) -> None:
+    server = new_server(metrics)
+    service.register(server)
+    bind(server, tmp_path / "a.sock")
+    await server.start()
+    async with aio_channel(tmp_path / "a.sock") as channel:
+        call = asyncio.create_task(failed(Caller(channel).say(Words(text="wait"))))
+        await eventually(lambda: service.on_line == 1)
+        start = time.monotonic()
+
+        await stop(server, metrics, 0.2)
+
+        assert 0.2 <= time.monotonic() - start < 5
+        await call
+    assert service.on_line == 0
+
+
+async def _last(steps: Any) -> Any:
+    return [step async for step in steps][-1]
 
 
 async def test_many_calls_at_once(caller: Caller) -> None:
