@@ -40,7 +40,6 @@ TESTED_BY = {
     "services/packages/*.py": "tests/services/packages/kinds/test_package.py",
     "services/system/backup/models.py": "tests/services/system/backup/test_records.py",
     "services/system/backup/rpc.py": "tests/cli/commands/test_backup.py",
-    "services/system/drivers/archive_*.py": "tests/services/system/drivers/test_archive.py",
     "services/system/drivers/file_target.py": "tests/services/system/drivers/test_linux_files.py",
     "services/system/drivers/memory.py": "tests/services/system/drivers/test_base.py",
     "services/system/drivers/guard*.py": "tests/services/system/drivers/test_guard.py",

@@ -22,7 +22,10 @@ from common import failpoints
 from common.errors import AlreadyExists, Cancelled, ControlError, Forbidden, HostUnavailable, WrongState
 from services.system.backup.models import Archive, Contents, Encryption, Key, archive_name
 from services.system.drivers import archive_age
-from services.system.drivers.archive_tree import Manifest, Source, TreeWriter, compare, extract
+from services.system.drivers.archive_compare import compare
+from services.system.drivers.archive_extract import extract
+from services.system.drivers.archive_manifest import Manifest
+from services.system.drivers.archive_tree import Source, TreeWriter
 
 # Told about each file: what is being done.
 Tell = Callable[[str], None]
