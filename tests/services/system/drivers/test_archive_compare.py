@@ -76,5 +76,5 @@ def test_a_database_that_was_damaged_before_it_was_backed_up(restored: tuple[Pat
     path.write_bytes(raw)
     manifest.entries[-1].sha256 = sha256(raw).hexdigest()
 
-    with pytest.raises(WrongState, match="the database 't/state.db' is damaged"):
+    with pytest.raises(WrongState, match=r"the database 't/state\.db' is damaged"):
         compare(folder, manifest, lambda _: None)
