@@ -194,7 +194,7 @@ async def test_the_last_done_sends_waiting_workers_home(queue: WorkQueue[str]) -
     assert sorted(await asyncio.wait_for(asyncio.gather(*workers), 1)) == [[], [], ["a"]]
 
 
-# client-go: delaying_queue_test.go
+# controller-runtime: controller_test.go
 
 
 async def test_terminal_errors_panics_and_timeouts_do_not_stop_the_others(
@@ -242,7 +242,7 @@ async def test_terminal_errors_panics_and_timeouts_do_not_stop_the_others(
     assert queue.failures("panic") == 0
 
 
-# Priorities
+# Batches
 
 
 def kind(key: tuple[str, int]) -> str:
@@ -340,6 +340,3 @@ def test_metrics(queue: WorkQueue[str], clock: VirtualClock) -> None:
     assert dict(waited.cumulative()) | {"1.0": 1.0, "10.0": 2.0, "+Inf": 2.0} == dict(waited.cumulative())
     assert worked.total == pytest.approx(5.0)
     assert dict(worked.cumulative())["+Inf"] == 1.0
-
-
-# Against a model

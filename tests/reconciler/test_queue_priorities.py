@@ -66,6 +66,3 @@ def test_moving_keys_up_leaves_nothing_behind(queue: WorkQueue[str]) -> None:
         queue.add(f"{number % 7}", HINT)
         take_all(queue)
     assert sum(map(len, queue._orders)) < 50
-
-
-# Batches
