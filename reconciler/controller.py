@@ -13,7 +13,8 @@ from reconciler.catalog import Catalog
 from reconciler.link import ServiceLink
 from reconciler.outcome import After, Done, Outcome, Retry, failed, internal
 from reconciler.queue import Priority, WorkQueue
-from reconciler.reconcile import Reconciler, Settle
+from reconciler.reconcile import Reconciler
+from reconciler.recorder import Settle
 from reconciler.resources import Entry, Ref, Resources
 
 log = structlog.get_logger()

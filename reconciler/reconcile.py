@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 from opentelemetry.context import Context
 
 from common import failpoints
-from common.errors import Conflict, ControlError, HostUnavailable
+from common.errors import ControlError, HostUnavailable
 from common.telemetry import tracer
 from nixcc.manager.v1 import manager_pb2 as pb
 from nixcc.resource.v1 import options_pb2, resource_pb2
+from reconciler import verdicts
 from reconciler.catalog import KindInfo
-from reconciler.conditions import (
-    FALSE,
-    IN_SYNC,
-    READY,
-    RECONCILING,
-    STALLED,
-    TRUE,
-    UNKNOWN,
-    Aspect,
-    build,
-    timestamp,
-)
+from reconciler.conditions import FALSE, IN_SYNC, READY, RECONCILING, TRUE, Aspect
 from reconciler.events import EventLog
 from reconciler.flapping import FlapDetector
-from reconciler.observation import AWAITS_GENERATION, Observation, changes, suspended_for, unread
+from reconciler.observation import AWAITS_GENERATION, Observation, suspended_for, unread
 from reconciler.observer import Observer
-from reconciler.outcome import After, Blocked, Done, Outcome, Retry, Terminal, internal
+from reconciler.outcome import After, Blocked, Done, Outcome, Retry, internal
+from reconciler.recorder import LATCHED, Judged, Recorder, Settle
 from reconciler.resources import Entry, Ref, Resources
-from reconciler.store import Remove
 
 log = structlog.get_logger()
 
@@ -42,10 +32,6 @@ log = structlog.get_logger()
 CONCURRENT_APPLIES = 16
 # Applies that take longer don't hold up the rest of their batch.
 _PATIENCE = 0.25
-
-LATCHED = Blocked(reason="failed before in this very state")
-
-Settle = Callable[[Ref, Outcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +51,7 @@ class Reconciler:
         self._resources = resources
         self._events = events
         self._observer = observer
+        self._record = Recorder(resources, events)
         self._flapping: FlapDetector[Ref] = FlapDetector(time.monotonic)
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._long: set[asyncio.Task[None]] = set()
@@ -78,13 +65,8 @@ class Reconciler:
         await asyncio.gather(*self._long, return_exceptions=True)
 
     async def unreachable(self, entries: Iterable[Entry], cause: str) -> None:
-        """Marks resources whose service does not answer: nobody can tell how they are."""
-        rows = []
-        for entry in entries:
-            entry.synced = None
-            reason = "ServiceUnavailable"
-            rows.append((entry, self._status(entry, None, _unknown(reason, cause))))
-        await self._resources.write_statuses(rows)
+        """Marks resources whose service does not answer."""
+        await self._record.unreachable(entries, cause)
 
     async def batch(self, info: KindInfo, names: Sequence[str], settle: Settle) -> None:
         """Reconciles resources of one kind; `settle` is called once for each name, later for what takes long."""
@@ -133,8 +115,7 @@ class Reconciler:
     ) -> list[_Step]:
         """Settles what needs no action; gives the steps for the rest."""
         steps: list[_Step] = []
-        rows: list[tuple[Entry, resource_pb2.Status]] = []
-        outcomes: list[tuple[Entry, Observation, Outcome]] = []
+        judged: list[Judged] = []
         for entry in entries:
             observation = seen[entry.key]
             if observation.generation != entry.resource.metadata.generation:
@@ -150,64 +131,48 @@ class Reconciler:
                 steps.append(decision)
                 continue
             aspects, outcome = decision
-            rows.append((entry, self._status(entry, observation, aspects)))
-            outcomes.append((entry, observation, outcome))
-        await self._resources.write_statuses(rows)
-        for entry, observation, outcome in outcomes:
-            self._remember(entry, observation, outcome)
-            settle(entry.ref, outcome)
+            judged.append((entry, observation, aspects, outcome))
+        await self._record.settle(judged, settle)
         return steps
 
     def _decide(
         self, info: KindInfo, entry: Entry, seen: Observation
-    ) -> _Step | tuple[dict[str, Aspect], Outcome]:
+    ) -> _Step | tuple[verdicts.Aspects, Outcome]:
         if seen.error is not None:
             return self._unreadable(entry, seen.error)
         if seen.in_sync:
-            return _converged(seen), self._done(entry)
+            entry.noticed = 0.0
+            return verdicts.converged(seen), Done()
         reason, sentence = self._observer.held_back(entry, info)
-        drift = Aspect(FALSE, "Drifted", _summary(seen))
         if reason:
             left = suspended_for(entry.resource.policy)
             outcome: Outcome = After(min(left, 86_400.0)) if left > 0 else Done()
-            told = {READY: Aspect(FALSE, reason, f"{drift.message}; {sentence}"), IN_SYNC: drift}
+            told = {
+                READY: Aspect(FALSE, reason, f"{verdicts.summary(seen)}; {sentence}"),
+                IN_SYNC: verdicts.drifted(seen),
+            }
             if reason == AWAITS_GENERATION and self._observer.renderings.coming():
                 told[RECONCILING] = Aspect(TRUE, reason, sentence)
             return told, outcome
         waiting = [ref for ref in self._resources.graph.needs(entry.ref) if not self._ready(ref)]
         if waiting:
             names = ", ".join(f"{kind} {name}" for kind, name in waiting)
-            aspects = {
-                READY: Aspect(FALSE, "DependencyNotReady", f"waits for {names}"),
-                IN_SYNC: drift,
-                RECONCILING: Aspect(TRUE, "DependencyNotReady", f"waits for {names}"),
-            }
-            return aspects, Blocked(on=tuple(waiting))
-        if entry.latched is not None and entry.latched == _latch(entry, seen):
-            return dict(_aspects(entry)), LATCHED
+            return verdicts.waiting(seen, names), Blocked(on=tuple(waiting))
+        if entry.latched is not None and entry.latched == verdicts.latch(seen):
+            return verdicts.unchanged(entry), LATCHED
         # While it flaps it is not ready, and what is done about it is still a heal.
         heal = entry.ready or self._flapping.flapping(entry.ref)
         if (heal or entry.applied) and self._flapping.heal(entry.ref):
             message = "put back five times within a minute; somebody else writes it too"
             self._events.record(entry.ref, "Flapping", message, warning=True)
-            aspects = {
-                READY: Aspect(FALSE, "Flapping", f"{drift.message}; {message}"),
-                IN_SYNC: drift,
-                STALLED: Aspect(TRUE, "Flapping", message),
-            }
-            return aspects, After(self._flapping.delay(entry.ref))
+            return verdicts.flapping(seen, message), After(self._flapping.delay(entry.ref))
         entry.noticed = entry.noticed or time.monotonic()
         return _Step(entry, seen.action, seen, heal)
 
-    def _unreadable(self, entry: Entry, error: ControlError) -> tuple[dict[str, Aspect], Outcome]:
+    def _unreadable(self, entry: Entry, error: ControlError) -> tuple[verdicts.Aspects, Outcome]:
         if not isinstance(error, HostUnavailable):
             self._events.record(entry.ref, "DetectFailed", str(error), warning=True)
-        aspects = _unknown(error.reason, str(error))
-        if not error.retryable:
-            aspects[READY] = Aspect(FALSE, error.reason, str(error))
-            aspects[STALLED] = Aspect(TRUE, error.reason, str(error))
-            return aspects, Terminal(error)
-        return aspects, Retry(error, getattr(error, "retry_after", 0.0))
+        return verdicts.unreadable(error)
 
     async def _delete(
         self, info: KindInfo, entry: Entry, seen: Observation, steps: list[_Step]
@@ -216,7 +181,9 @@ class Reconciler:
         if _orphan(entry):
             return await self._remove(entry, "Orphaned", "left as it is on the host")
         if self._observer.renderings.holds(entry.ref):
-            await self._write(entry, seen, _deleting("the active generation holds it; the next one will not"))
+            await self._record.write(
+                entry, seen, verdicts.deleting("the active generation holds it; the next one will not")
+            )
             return Done()
         if seen.absent:
             return await self._remove(entry, "Deleted", "gone from the host")
@@ -229,13 +196,13 @@ class Reconciler:
         ]
         if dependants:
             names = ", ".join(f"{kind} {name}" for kind, name in dependants)
-            await self._write(entry, seen, _deleting(f"waits until {names} is gone"))
+            await self._record.write(entry, seen, verdicts.deleting(f"waits until {names} is gone"))
             return Blocked(on=tuple(dependants))
         if seen.error is not None and seen.error.reason == "Unsupported":
             # The host can't have such an object at all: there is nothing to remove.
             return await self._remove(entry, "Deleted", "this host can't have it")
         if seen.error is not None:
-            await self._write(entry, seen, _deleting(str(seen.error)))
+            await self._record.write(entry, seen, verdicts.deleting(str(seen.error)))
             return Retry(seen.error, getattr(seen.error, "retry_after", 0.0))
         steps.append(_Step(entry, pb.ACTION_DELETE, seen, heal=False))
         return None
@@ -266,15 +233,9 @@ class Reconciler:
         task: asyncio.Task[pb.ApplyResult | ControlError],
         settle: Settle,
     ) -> None:
-        verb = pb.Action.Name(step.action).removeprefix("ACTION_").lower()
-        aspects = {
-            READY: Aspect(FALSE, "Applying", f"{verb} is under way"),
-            IN_SYNC: Aspect(FALSE, "Drifted", _summary(step.seen)),
-            RECONCILING: Aspect(TRUE, "Applying", f"{verb} is under way"),
-        }
         try:
             try:
-                await self._write(step.entry, step.seen, aspects)
+                await self._record.write(step.entry, step.seen, verdicts.applying(step.action, step.seen))
             except ControlError as error:
                 log.warning("status not written", kind=info.name, name=step.entry.name, error=str(error))
             result = await task
@@ -349,8 +310,7 @@ class Reconciler:
             seen = await self._observer.look(info, [step.entry for step, _ in alive])
         except ControlError as error:
             seen = {step.entry.key: unread(step.entry, error) for step, _ in alive}
-        rows: list[tuple[Entry, resource_pb2.Status]] = []
-        settled: list[tuple[Entry, Observation, Outcome]] = []
+        judged: list[Judged] = []
         for step, result in alive:
             entry, observation = step.entry, seen[step.entry.key]
             if (
@@ -365,138 +325,44 @@ class Reconciler:
                 settle(entry.ref, Done(changed=not isinstance(result, ControlError)))
                 continue
             aspects, outcome = self._judge(step, result, observation)
-            rows.append((entry, self._status(entry, observation, aspects)))
-            settled.append((entry, observation, outcome))
+            judged.append((entry, observation, aspects, outcome))
         failpoints.hit("reconcile.before_status")
-        await self._resources.write_statuses(rows)
-        for entry, observation, outcome in settled:
-            self._remember(entry, observation, outcome)
-            settle(entry.ref, outcome)
+        await self._record.settle(judged, settle)
 
     def _judge(
         self, step: _Step, result: pb.ApplyResult | ControlError, seen: Observation
-    ) -> tuple[dict[str, Aspect], Outcome]:
+    ) -> tuple[verdicts.Aspects, Outcome]:
         entry = step.entry
         if isinstance(result, ControlError):
             return self._failed(entry, result, seen)
         entry.applied = True
         if seen.in_sync and not entry.deleting:
-            self._tell(step, result)
-            return _converged(seen), Done(changed=True)
+            self._record.tell(entry, step.action, result.message, healed=step.heal)
+            return verdicts.converged(seen), Done(changed=True)
         if seen.error is not None and not entry.deleting:
             return self._unreadable(entry, seen.error)
         # Done without an error, and still different: the driver or somebody else undid it.
-        error = ControlError(f"still differs after {pb.Action.Name(step.action)[7:]}: {_summary(seen)}")
+        error = ControlError(
+            f"still differs after {pb.Action.Name(step.action)[7:]}: {verdicts.summary(seen)}"
+        )
         return self._failed(entry, error, seen)
 
     def _failed(
         self, entry: Entry, error: ControlError, seen: Observation
-    ) -> tuple[dict[str, Aspect], Outcome]:
+    ) -> tuple[verdicts.Aspects, Outcome]:
         reason = "DeleteFailed" if entry.deleting else "ApplyFailed"
         self._events.record(entry.ref, reason, str(error), warning=True)
-        in_sync = Aspect(TRUE, "InSync") if seen.in_sync else Aspect(FALSE, "Drifted", _summary(seen))
-        aspects = {READY: Aspect(FALSE, error.reason, str(error)), IN_SYNC: in_sync}
-        if error.retryable:
-            aspects[RECONCILING] = Aspect(TRUE, "Retrying", str(error))
-            return aspects, Retry(error, getattr(error, "retry_after", 0.0))
-        aspects[STALLED] = Aspect(TRUE, error.reason, str(error))
-        return aspects, Terminal(error)
-
-    def _tell(self, step: _Step, result: pb.ApplyResult) -> None:
-        entry = step.entry
-        reason = {pb.ACTION_CREATE: "Created", pb.ACTION_REPLACE: "Replaced"}.get(step.action, "Updated")
-        if step.heal:
-            reason = "Healed"
-        noticed, entry.noticed = entry.noticed, 0.0
-        took = (time.monotonic() - noticed) * 1e3 if noticed else None
-        message = result.message or pb.Action.Name(step.action)[7:].lower()
-        self._events.record(entry.ref, reason, message, duration_ms=took)
-
-    def _done(self, entry: Entry) -> Outcome:
-        entry.noticed = 0.0
-        return Done()
-
-    def _remember(self, entry: Entry, seen: Observation, outcome: Outcome) -> None:
-        plain = isinstance(outcome, Done) and seen.in_sync and entry.ready
-        entry.synced = seen.fingerprint if plain and seen.filled is None else None
-        if plain:
-            entry.spec = None  # equal bytes need no diff, and so no spec
-        if isinstance(outcome, Terminal):
-            entry.latched = _latch(entry, seen)
-        elif outcome != LATCHED:
-            entry.latched = None
+        return verdicts.failed(error, seen)
 
     def _ready(self, ref: Ref) -> bool:
         other = self._resources.get(*ref)
         return other is not None and not other.deleting and other.ready
 
-    def _status(
-        self, entry: Entry, seen: Observation | None, aspects: Mapping[str, Aspect]
-    ) -> resource_pb2.Status:
-        # Of the spec that was compared, which need not be the newest any more.
-        generation = entry.resource.metadata.generation if seen is None else seen.generation
-        status = build(entry.resource.status, generation, aspects, now=timestamp(time.time()))
-        if seen is None or seen.error is not None:
-            if entry.resource.status.HasField("detected"):
-                status.detected.CopyFrom(entry.resource.status.detected)
-            return status
-        if seen.packed is not None:
-            status.detected.CopyFrom(seen.packed)
-            status.drift.extend(changes(seen))
-        return status
-
-    async def _write(self, entry: Entry, seen: Observation, aspects: Mapping[str, Aspect]) -> None:
-        await self._resources.write_statuses([(entry, self._status(entry, seen, aspects))])
-
     async def _remove(self, entry: Entry, reason: str, message: str) -> Outcome:
-        while True:
-            current = self._resources.get(*entry.ref)
-            if current is None:
-                break
-            try:
-                remove = Remove(kind=entry.kind, name=entry.name, expect_revision=current.revision)
-                await self._resources.commit([remove])
-                break
-            except Conflict:
-                await asyncio.sleep(0)
-        self._events.record(entry.ref, reason, message)
+        outcome = await self._record.remove(entry, reason, message)
         self._flapping.forget(entry.ref)
-        return Done(changed=reason == "Deleted")
-
-
-def _converged(seen: Observation) -> dict[str, Aspect]:
-    in_sync = Aspect(TRUE, "InSync")
-    if seen.pending:
-        in_sync = Aspect(TRUE, "Pending", f"takes effect later: {', '.join(seen.pending)}")
-    if seen.unhealthy:
-        return {READY: Aspect(FALSE, "Unhealthy", seen.unhealthy), IN_SYNC: in_sync}
-    return {READY: Aspect(TRUE, in_sync.reason, in_sync.message), IN_SYNC: in_sync}
-
-
-def _unknown(reason: str, message: str) -> dict[str, Aspect]:
-    return {READY: Aspect(UNKNOWN, reason, message), IN_SYNC: Aspect(UNKNOWN, reason, message)}
-
-
-def _deleting(message: str) -> dict[str, Aspect]:
-    return {READY: Aspect(FALSE, "Deleting", message), RECONCILING: Aspect(TRUE, "Deleting", message)}
+        return outcome
 
 
 def _orphan(entry: Entry) -> bool:
     return bool(entry.resource.policy.deletion == resource_pb2.DELETION_POLICY_ORPHAN)
-
-
-def _summary(seen: Observation) -> str:
-    if seen.absent:
-        return "it does not exist"
-    paths = [difference.path for difference in seen.differences]
-    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    return f"differs in {', '.join(paths[:5])}{more}"
-
-
-def _latch(entry: Entry, seen: Observation) -> bytes:
-    return seen.fingerprint or b"absent"
-
-
-def _aspects(entry: Entry) -> Iterable[tuple[str, Aspect]]:
-    for condition in entry.resource.status.conditions:
-        yield condition.type, Aspect(condition.status, condition.reason, condition.message)

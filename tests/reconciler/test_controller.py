@@ -16,7 +16,7 @@ from reconciler.catalog import Catalog, KindInfo
 from reconciler.controller import BATCH, WORKERS, Controller
 from reconciler.link import ServiceLink
 from reconciler.outcome import After, Blocked, Done, Retry, Terminal
-from reconciler.reconcile import Settle
+from reconciler.recorder import Settle
 from reconciler.resources import Resources
 from reconciler.store import MemoryStore
 from widgets import Widget
