@@ -20,21 +20,13 @@ from common.errors import (
     WrongState,
 )
 from daemons import until
-from dockerd import BUSYBOX, Dockerd, busybox_rootfs, dockerd
+from dockerd import BUSYBOX, Dockerd, busybox_rootfs
 from services.homelab.drivers.base import EngineEvent, Gap
 from services.homelab.drivers.docker import DockerEngine
 from services.homelab.drivers.docker_images import split
 from services.homelab.drivers.docker_streams import frames, lines, moment
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture(scope="module")
-def daemon(require: Any) -> Iterator[Dockerd]:
-    require(binary="dockerd", root=True)
-    with dockerd() as started:
-        started.busybox()
-        yield started
 
 
 @pytest.fixture
