@@ -22,9 +22,13 @@ class Dockerd:
     """A running one, in a network namespace of its own. `address` is where it answers; ports that its containers
     publish are reached by what runs with `inside`."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, data_size: str = "") -> None:
         self.folder = folder
         self._options = options
+        if data_size:
+            (folder / "data").mkdir()
+            mount = ["mount", "-t", "tmpfs", "-o", f"size={data_size}", "tmpfs", str(folder / "data")]
+            subprocess.run(mount, check=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = folder / "docker.sock"
         self.address = f"unix://{self.socket}"
@@ -65,7 +69,7 @@ class Dockerd:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, "DOCKER_TMPDIR": str(folder)},
+                env={**os.environ, "DOCKER_TMPDIR": str(folder / "tmp")},
             )
         deadline = time.monotonic() + _PATIENCE
         while self.docker("version", check=False).returncode:
@@ -88,10 +92,7 @@ class Dockerd:
             if running:
                 self.docker("kill", *running, check=False)
             self.stop()
-        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            target = line.split()[1]
-            if target.startswith(f"{self.folder}/"):
-                subprocess.run(["umount", "--lazy", target], check=False, capture_output=True)
+        remove_mounts(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def docker(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -120,6 +121,14 @@ class Dockerd:
         return reference
 
 
+def remove_mounts(folder: Path) -> None:
+    """Everything that is mounted below a folder."""
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        target = line.split()[1]
+        if target.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", target], check=False, capture_output=True)
+
+
 def busybox_rootfs() -> bytes:
     """A root file system with busybox, as a tar archive."""
     buffer = BytesIO()
@@ -144,9 +153,10 @@ def busybox_rootfs() -> bytes:
 
 
 @contextmanager
-def dockerd(*options: str) -> Iterator[Dockerd]:
-    """One for a while. Its folder has a short name: a Unix socket's path has 107 bytes at most."""
-    daemon = Dockerd(Path(tempfile.mkdtemp(prefix="ncc-dk-")), *options)
+def dockerd(*options: str, data_size: str = "") -> Iterator[Dockerd]:
+    """One for a while; `data_size` bounds what it may keep. Its folder has a short name: a Unix socket's path has 107
+    bytes at most."""
+    daemon = Dockerd(Path(tempfile.mkdtemp(prefix="ncc-dk-")), *options, data_size=data_size)
     try:
         daemon.start()
         yield daemon

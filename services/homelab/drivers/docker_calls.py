@@ -230,7 +230,8 @@ def explained(status: int, message: str) -> ControlError:
         return NotFound(message, next_step="declare an Image, or let it be pulled")
     if "executable file not found" in low or "no such file or directory: unknown" in low:
         return InvalidRequest(message, next_step="name a program that the image has")
-    if status == 409 and ("already in use" in low or "already exists" in low):
+    # podman answers 500 where dockerd answers 409.
+    if status in (409, 500) and "name" in low and ("already in use" in low or "already exists" in low):
         return AlreadyExists(message, next_step="choose another name, or remove that one")
     known: dict[int, ControlError] = {
         400: InvalidRequest(message),

@@ -13,6 +13,7 @@ from typing import Any
 from common.errors import Cancelled, ControlError, Forbidden, HostUnavailable, InvalidRequest, NotFound
 from services.homelab.drivers.base import Json, Report
 from services.homelab.drivers.docker_calls import Calls, explained
+from services.homelab.references import split_tag
 
 # Seconds without a word from the engine while it pulls or loads.
 _SILENCE = 120.0
@@ -57,13 +58,16 @@ class DockerImages:
             for row in told:
                 if cancel is not None and cancel.is_set():
                     raise Cancelled(f"the pull of {reference} was cancelled")
+                layer, status = str(row.get("id", "")), str(row.get("status", ""))
                 detail = row.get("progressDetail") or {}
-                if row.get("status") == "Downloading" and detail.get("total"):
-                    layers[str(row.get("id"))] = (detail.get("current", 0), detail["total"])
+                if status == "Downloading" and detail.get("total"):
+                    layers[layer] = (detail.get("current", 0), detail["total"])
+                elif layer in layers and status in ("Download complete", "Pull complete"):
+                    layers[layer] = (layers[layer][1], layers[layer][1])
                 if layers:
                     done, total = (sum(column) for column in zip(*layers.values(), strict=True))
                     best = max(best, min(99, done * 100 // max(1, total)))
-                report(f"{row.get('id', '')} {row.get('status', '')}".strip(), best if layers else None)
+                report(f"{layer} {status}".strip(), best if layers else None)
 
     def load(self, archive: Path, report: Report) -> Sequence[str]:
         """See Images."""
@@ -83,7 +87,8 @@ class DockerImages:
     def import_rootfs(self, archive: Path, reference: str, command: Sequence[str], report: Report) -> None:
         """See Images."""
         name, tag = split(reference)
-        params: dict[str, Any] = {"fromSrc": "-", "repo": name, "tag": tag}
+        # All in `repo`: podman passes over `tag` here, and would give the image to `latest`.
+        params: dict[str, Any] = {"fromSrc": "-", "repo": f"{name}:{tag}"}
         if command:
             params["changes"] = f"CMD {json.dumps([*command])}"
         with _opened(archive) as file:
@@ -130,12 +135,10 @@ class DockerImages:
 
 
 def split(reference: str) -> tuple[str, str]:
-    """The name and the tag or digest; without one: `latest`."""
+    """The name and the tag or digest, as the engine wants them; without one: `latest`."""
     name, _, digest = reference.partition("@")
-    if digest:
-        return name, digest
-    head, colon, tag = reference.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (reference, "latest")
+    base, tag = split_tag(name)
+    return (name, digest) if digest else (base, tag or "latest")
 
 
 def _registry(error: ControlError, reference: str) -> ControlError:
@@ -175,7 +178,8 @@ def _authorisation(name: str, file: Path | None) -> dict[str, str]:
     with _opened(file) as opened:
         try:
             entries = json.loads(opened.read())["auths"]
-        except (ValueError, KeyError, TypeError) as error:
+            entries.keys()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidRequest(
                 f"{file} is no docker config.json with auths", next_step="make one with docker login"
             ) from error
@@ -183,9 +187,12 @@ def _authorisation(name: str, file: Path | None) -> dict[str, str]:
     registry = first if slash and ("." in first or ":" in first or first == "localhost") else _HUB
     entry = entries.get(registry) or entries.get(f"https://{registry}") or {}
     try:
-        user, _, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
-    except ValueError as error:
-        raise InvalidRequest(f"{file}: the entry of {registry} can't be read") from error
+        plain = base64.b64decode(entry.get("auth", ""), validate=True).decode()
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InvalidRequest(
+            f"{file}: the entry of {registry} can't be read", next_step="make it anew with docker login"
+        ) from error
+    user, _, password = plain.partition(":")
     if not user:
         return {}
     value = {"username": user, "password": password, "serveraddress": registry}

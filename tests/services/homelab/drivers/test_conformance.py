@@ -1,0 +1,196 @@
+"""What every engine must do the same way: dockerd and podman, both for real."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import AlreadyExists, ControlError, InvalidRequest, NotFound
+from daemons import until
+from dockerd import BUSYBOX, Dockerd, busybox_rootfs
+from podmand import podmand
+from services.homelab.drivers.base import EngineEvent, Gap
+from services.homelab.drivers.docker import DockerEngine
+
+pytestmark = pytest.mark.host
+
+LOUD = "echo out; echo bad >&2; printf end"
+
+
+def silent(message: str, percent: int | None) -> None:
+    """Nobody looks at the progress."""
+
+
+@pytest.fixture(scope="module")
+def podman(require: Any) -> Iterator[str]:
+    require(binary="podman", root=True)
+    require(binary="runc")
+    with podmand() as address:
+        yield address
+
+
+@pytest.fixture(params=["docker", "podman"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DockerEngine]:
+    if request.param == "docker":
+        daemon: Dockerd = request.getfixturevalue("daemon")
+        made = DockerEngine(daemon.address)
+    else:
+        made = DockerEngine(request.getfixturevalue("podman"))
+    if made.images.inspect(BUSYBOX) is None:
+        (tmp_path / "root.tar").write_bytes(busybox_rootfs())
+        made.images.import_rootfs(tmp_path / "root.tar", BUSYBOX, ["sleep", "infinity"], silent)
+    yield made
+    for row in made.containers.list():
+        made.containers.remove(row["Id"], force=True, volumes=True)
+    made.close()
+
+
+def alone(**fields: Any) -> dict[str, Any]:
+    """A container in no network: what every machine can run."""
+    host = {"NetworkMode": "none", **fields.pop("HostConfig", {})}
+    return {"Image": BUSYBOX, "StopSignal": "SIGKILL", **fields, "HostConfig": host}
+
+
+def test_what_it_is(engine: DockerEngine, request: pytest.FixtureRequest) -> None:
+    info = engine.info()
+    assert engine.error() == ""
+    assert engine.name == info.name == request.node.callspec.params["engine"]
+    assert info.version.count(".") == 2
+    assert info.address.startswith("unix://")
+    assert info.cgroup_version in ("1", "2")
+
+
+def test_the_life_of_a_container(engine: DockerEngine) -> None:
+    containers = engine.containers
+    containers.create("web", alone())
+    with pytest.raises(AlreadyExists):
+        containers.create("web", alone())
+    containers.start("web")
+    containers.start("web")
+    containers.rename("web", "www")
+    found = containers.inspect("www")
+    assert found is not None
+    assert found["State"]["Running"] is True
+    assert containers.inspect("web") is None
+    containers.restart("www", 0)
+    containers.stop("www", 0)
+    containers.stop("www")
+    assert [row["State"] for row in containers.list()] == ["exited"]
+    containers.remove("www")
+    containers.remove("www")
+    assert containers.list() == []
+
+
+def test_names_that_are_none(engine: DockerEngine) -> None:
+    for call in (
+        lambda: engine.containers.start("absent"),
+        lambda: engine.containers.stop("absent"),
+        lambda: engine.containers.kill("absent"),
+        lambda: engine.containers.rename("absent", "other"),
+        lambda: engine.containers.exec("absent", ["true"]),
+        lambda: list(engine.containers.logs("absent")),
+    ):
+        with pytest.raises(NotFound):
+            call()
+    assert engine.containers.inspect("absent") is None
+    assert engine.networks.inspect("absent") is None
+    assert engine.volumes.inspect("absent") is None
+    assert engine.images.inspect("absent:1") is None
+
+
+def test_networks_and_volumes(engine: DockerEngine) -> None:
+    engine.networks.create("inner", {"Driver": "bridge", "Internal": True, "Labels": {"a": "b"}})
+    engine.volumes.create("data", {"Labels": {"a": "b"}})
+    with pytest.raises(AlreadyExists):
+        engine.networks.create("inner", {"Driver": "bridge"})
+    network, volume = engine.networks.inspect("inner"), engine.volumes.inspect("data")
+    assert network is not None
+    assert volume is not None
+    assert (network["Internal"], network["Labels"], volume["Labels"]) == (True, {"a": "b"}, {"a": "b"})
+    assert "inner" in [row["Name"] for row in engine.networks.list()]
+    assert [row["Name"] for row in engine.volumes.list()] == ["data"]
+    engine.containers.create("web", alone(HostConfig={"Binds": ["data:/data"]}))
+    with pytest.raises(ControlError):
+        engine.volumes.remove("data")
+    engine.containers.remove("web", force=True)
+    for _ in range(2):
+        engine.networks.remove("inner")
+        engine.volumes.remove("data")
+    assert engine.networks.inspect("inner") is engine.volumes.inspect("data") is None
+
+
+def test_output_by_stream(engine: DockerEngine) -> None:
+    engine.containers.create("loud", alone(Cmd=["sh", "-c", LOUD]))
+    engine.containers.start("loud")
+    until(lambda: (engine.containers.inspect("loud") or {})["State"]["Status"] == "exited")
+    found = sorted((line.stderr, line.line) for line in engine.containers.logs("loud"))
+    assert found == [(False, b"end"), (False, b"out"), (True, b"bad")]
+    assert len(list(engine.containers.logs("loud", tail=1))) == 1
+
+
+def test_output_is_followed_until_nobody_wants_it(engine: DockerEngine) -> None:
+    engine.containers.create("calm", alone(Cmd=["sh", "-c", "echo one; sleep 1000"]))
+    engine.containers.start("calm")
+    stop = threading.Event()
+    lines = engine.containers.logs("calm", follow=True, stop=stop)
+    assert next(lines).line == b"one"
+    threading.Timer(0.2, stop.set).start()
+    assert list(lines) == []
+
+
+def test_a_program_in_it(engine: DockerEngine) -> None:
+    engine.containers.create("web", alone())
+    engine.containers.start("web")
+    session = engine.containers.exec("web", ["sh", "-c", "cat; echo bad >&2; exit 3"])
+    data = bytes(range(256)) * 40
+    session.write(data)
+    session.end_input()
+    parts: dict[int, bytes] = {1: b"", 2: b""}
+    while (output := session.read()) is not None:
+        parts[output[0]] += output[1]
+    assert (parts[1], parts[2], session.exit_code()) == (data, b"bad\n", 3)
+    session.close()
+    assert "sleep infinity" in str(engine.containers.top("web")["Processes"])
+    assert engine.containers.stats("web")["pids_stats"]["current"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [({"Image": "absent:1"}, NotFound), ({"Cmd": ["/absent"]}, (InvalidRequest, ControlError))],
+)
+def test_what_can_not_run(
+    engine: DockerEngine, body: dict[str, Any], error: type[Exception] | tuple[type[Exception], ...]
+) -> None:
+    with pytest.raises(error) as raised:
+        engine.containers.create("bad", alone(**body))
+        engine.containers.start("bad")
+    assert isinstance(raised.value, ControlError)
+    assert raised.value.next_step
+
+
+def test_events(engine: DockerEngine) -> None:
+    seen: list[EngineEvent | Gap] = []
+    cancel = engine.subscribe(seen.append)
+    assert engine.watching()
+    engine.containers.create("web", alone())
+    engine.containers.start("web")
+    engine.containers.kill("web")
+
+    def actions() -> set[str]:
+        return {e.action for e in seen if isinstance(e, EngineEvent) and e.name == "web"}
+
+    until(lambda: {"create", "start", "die"} <= actions() or {"create", "start", "died"} <= actions())
+    cancel()
+
+
+def test_files_are_put_into_it(engine: DockerEngine) -> None:
+    engine.containers.create("web", alone(Cmd=["/tmp/bin/busybox"]))
+    engine.containers.put_archive("web", "/tmp", busybox_rootfs())
+    engine.containers.start("web")
+    until(lambda: (engine.containers.inspect("web") or {})["State"]["Status"] == "exited")
+    output = b"".join(line.line for line in engine.containers.logs("web"))
+    assert b"BusyBox" in output
