@@ -21,8 +21,9 @@ from common.errors import (
     WrongState,
 )
 
-# Seconds: for a usual call, between looks at whether a stream is still wanted.
+# Seconds: to change something, to read something, between looks at whether a stream is still wanted.
 _PATIENCE = 30.0
+_READING = 10.0
 _LOOK = 0.1
 # Connections kept open: as many as the service has threads.
 _POOL = 16
@@ -55,11 +56,16 @@ class Calls:
         body: Any = None,
         data: Any = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = _PATIENCE,
+        timeout: float = 0,
         stream: bool = False,
     ) -> Any:
-        """The answer to a call; `path` has a `{0}` for each argument. Raises ControlErrors."""
+        """The answer to a call; `path` has a `{0}` for each argument. Raises ControlErrors.
+
+        `timeout`: seconds without a word; 0: what such a call usually may take.
+        """
         import requests
+
+        timeout = timeout or (_PATIENCE if method != "GET" else _READING)
 
         client = self._made()
         url = client._url(path, *arguments)  # noqa: SLF001 - the SDK has no call for every body we send

@@ -17,6 +17,8 @@ from services.homelab.references import split_tag
 
 # Seconds without a word from the engine while it pulls or loads.
 _SILENCE = 120.0
+# Seconds that a registry may take to tell a digest.
+_REGISTRY = 30.0
 _HUB = "https://index.docker.io/v1/"
 
 
@@ -106,7 +108,9 @@ class DockerImages:
         """See Images."""
         headers = _authorisation(split(reference)[0], credentials_file)
         try:
-            told = self._calls.json("GET", "/distribution/{0}/json", reference, headers=headers)
+            told = self._calls.json(
+                "GET", "/distribution/{0}/json", reference, headers=headers, timeout=_REGISTRY
+            )
         except ControlError as error:
             raise _registry(error, reference) from error
         return str(told["Descriptor"]["digest"])

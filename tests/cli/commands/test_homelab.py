@@ -11,12 +11,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemons import NCC, Daemon, daemon, until
 from dockerd import BUSYBOX, Dockerd, dockerd
+from registry import push, registry
 
 pytestmark = pytest.mark.host
 
@@ -156,7 +158,7 @@ def test_programs_in_pipes(ncc: Daemon, run: Any) -> None:
     assert left.stdout == "mine"
 
 
-def test_a_program_on_a_terminal(ncc: Daemon, run: Any) -> None:
+def test_a_program_on_a_terminal(ncc: Daemon, run: Any, docker: Dockerd) -> None:
     run("web")
     child, terminal = pty.fork()
     if child == 0:
@@ -174,7 +176,7 @@ def test_a_program_on_a_terminal(ncc: Daemon, run: Any) -> None:
         # Ctrl-C belongs to the program, not to us.
         os.write(terminal, b"sleep 100\n")
         _expect(terminal, b"sleep 100")
-        time.sleep(0.2)
+        until(lambda: "sleep 100" in docker.docker("top", "web").stdout)
         os.write(terminal, b"\x03")
         os.write(terminal, b"echo 'still' here; exit 9\n")
         _expect(terminal, b"still here")
@@ -220,6 +222,43 @@ def test_pruning_only_tells_unless_asked(ncc: Daemon, run: Any, docker: Dockerd)
     assert "1 removed" in ncc.out("homelab", "prune", "--containers", "--yes")
     assert "old" not in ncc.out("homelab", "list", "-o", "name").split()
     assert ncc.out("homelab", "prune", "--containers") == "nothing is unused\n"
+
+
+def test_images_come_and_newer_ones_are_told_of(
+    ncc: Daemon, run: Any, docker: Dockerd, tmp_path: Path
+) -> None:
+    with registry(docker, tmp_path, 5020) as where:
+        old = push(docker, BUSYBOX, f"{where}/app:1")
+        assert ncc.out("homelab", "pull", f"{where}/app:1").endswith(f"app:1 was fetched: {old}\n")
+        assert "is there already" in ncc.out("homelab", "pull", f"{where}/app:1")
+        docker.docker("run", "--detach", "--name", "app", f"{where}/app:1")
+        try:
+            same = ncc.run("homelab", "updates", "app")
+            assert (same.returncode, "current" in same.stdout) == (0, True)
+            docker.busybox("newer:1", command=("true",))
+            docker.docker("tag", f"{where}/app:1", "kept:1")
+            new = push(docker, "newer:1", f"{where}/app:1")
+            told = ncc.run("homelab", "updates", "app", "-o", "json")
+            [row] = json.loads(told.stdout)["items"]
+            assert (told.returncode, row["running_digest"], row["available_digest"]) == (3, old, new)
+        finally:
+            docker.docker("rm", "--force", "app")
+    away = ncc.run("homelab", "pull", f"{where}/app:2")
+    assert away.returncode == 7
+    assert "does not answer" in away.stderr
+    assert "→" in away.stderr
+
+
+def test_an_engine_that_hangs_is_told_and_the_rest_goes_on(ncc: Daemon, docker: Dockerd) -> None:
+    os.kill(docker.pid, signal.SIGSTOP)
+    try:
+        done = ncc.run("homelab", "engine", timeout=90)
+        assert done.returncode == 7
+        assert "hangs" in done.stderr
+        assert ncc.run("get").returncode == 0
+    finally:
+        os.kill(docker.pid, signal.SIGCONT)
+    assert "docker" in ncc.out("homelab", "engine")
 
 
 @pytest.mark.parametrize(
