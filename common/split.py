@@ -128,5 +128,5 @@ def _end(children: dict[str, _Child]) -> int:
                 os.kill(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
                 break
-            time.sleep(0.01)
+            time.sleep(0.01)  # waitpid has no deadline of its own
     return 0

@@ -75,8 +75,8 @@ def _kill(wait: float) -> None:
     """Kills our restic so long after it has begun."""
     deadline = time.monotonic() + 5
     while not (found := _ours()) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(wait)
+        time.sleep(0.005)  # between looks for the process
+    time.sleep(wait)  # the random moment of its life that is measured
     for pid in found:
         try:
             os.kill(pid, signal.SIGKILL)

@@ -81,7 +81,7 @@ class Daemon:
     def idle(self, seconds: float) -> float:
         """Percent of one core while nobody asks for anything."""
         before = self._ticks()
-        time.sleep(seconds)
+        time.sleep(seconds)  # the time in which nobody asks is what is measured
         return (self._ticks() - before) / TICKS / seconds * 100
 
     def stop(self) -> None:
@@ -118,7 +118,7 @@ class Daemon:
                 levels = {row["what"]: row["level"] for row in rows}
                 if all(levels.get(what) == "ok" for what in ("daemon", *wanted)):
                     return
-            time.sleep(0.05)
+            time.sleep(0.05)  # between looks whether it is ready
         raise RuntimeError(f"ncc serve is not ready: {(self.folder / 'log').read_text()[-2000:]}")
 
 

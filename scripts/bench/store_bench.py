@@ -162,7 +162,7 @@ def _etcd(folder: Path) -> list[dict[str, Any]]:
         while not _answers():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("etcd did not start")
-            time.sleep(0.1)
+            time.sleep(0.1)  # between looks whether it answers
         return asyncio.run(_etcd_measured())
     finally:
         process.terminate()

@@ -99,7 +99,7 @@ def _hints(kind: FileKind, root: Path, specs: Sequence[File]) -> list[tuple[str,
             if not arrived.wait(5):
                 raise RuntimeError(f"no hint about {spec.path}")
             times.append(told[0] - start)
-            time.sleep(0.001)
+            time.sleep(0.001)  # so that two changes are two hints
     finally:
         kind.close()
     times.sort()

@@ -124,7 +124,7 @@ def healed(what: str, uri: str, machines: int) -> list[dict[str, Any]]:
             while domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
                 if time.perf_counter() - start > PATIENCE:
                     raise RuntimeError(f"bench{number} is not started again")
-                time.sleep(0.0005)
+                time.sleep(0.0005)  # between looks; libvirt runs in this process
             times.append((time.perf_counter() - start) * 1e3)
             # The loop's own look afterwards belongs to this heal, not to the next one.
             time.sleep(0.05)

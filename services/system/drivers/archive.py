@@ -214,7 +214,7 @@ def _locked(folder: Path, job: Job) -> Iterator[None]:
                     next_step="try again when it has ended",
                 )
             job.checkpoint(f"waiting for another job in {folder}")
-            time.sleep(0.1)
+            time.sleep(0.1)  # flock has no deadline of its own, and the job may be cancelled
         yield
     finally:
         os.close(handle)

@@ -287,7 +287,7 @@ class Guard:
         while switching(self._row["root"]) and time.monotonic() < until:
             if clock() > self._row["deadline"]:
                 self._end_orphan()
-            time.sleep(0.02)
+            time.sleep(0.02)  # nobody tells when a lock of others is free
 
     def _end_orphan(self) -> None:
         """Of what a killed guard started, whatever still runs past the deadline."""
@@ -326,7 +326,7 @@ def main(folder: str) -> int:
             # Somebody only looking holds it for microseconds; another guard holds it on.
             if time.monotonic() > until:
                 return BUSY
-            time.sleep(0.02)
+            time.sleep(0.02)  # flock has no deadline of its own
     row = read_row(folder)
     if row is None or row["phase"] in FINAL:
         return 0

@@ -108,7 +108,7 @@ class Windows:
             row = self._row()
             if row is None or row["phase"] in journal.FINAL or journal.guarded(str(self.folder)):
                 return
-            time.sleep(_LOOK / 2)
+            time.sleep(_LOOK / 2)  # it is no child of ours: only its lock tells of it
         raise HostUnavailable(
             "the guard process did not start, so nothing was switched",
             next_step=f"look at {self.folder / 'guard.log'}",

@@ -58,7 +58,7 @@ def _until(probe: Probe, active: Active, stop: Callable[[], bool], failures: lis
         if time.monotonic() + _PAUSE >= deadline:
             failures.append(f"probe {probe.name}: {why}")
             return
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE)  # what is probed gets a moment before it is asked again
         if stop():
             return
 

@@ -219,7 +219,7 @@ class PathHints:
             self._window, self._wakes = now, 0
         self._wakes += 1
         if self._wakes > _WAKES:
-            time.sleep(_REST)
+            time.sleep(_REST)  # what is written meanwhile is told as one
 
     def _patience(self) -> int | None:
         """Milliseconds after which to look without an event; None: never."""

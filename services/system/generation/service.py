@@ -332,7 +332,7 @@ class GenerationService:
             if now is None or now.id != window.id or now.state.ended:
                 self.settle()
                 return now or window
-            time.sleep(_LOOK)
+            time.sleep(_LOOK)  # the guard is another process: the journal is all it tells by
 
 
 def ended_well(window: Window) -> Window:

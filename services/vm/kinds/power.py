@@ -82,7 +82,7 @@ def wait_off(machines: Machines, name: str, seconds: float) -> bool:
             return True
         if time.monotonic() >= deadline:
             return False
-        time.sleep(step)
+        time.sleep(step)  # not every hypervisor tells of a machine that has ended
         step = min(step * 2, _STEP)
 
 

@@ -492,7 +492,7 @@ def test_killed_at_any_time(switched: SwitchedHost) -> None:
             wanted = f"{len(switched.sources[0].revisions)}.1"
             before = switched.version, switched.lock
             first.run("update", "run", "--no-wait")
-            time.sleep(rest.uniform(0, 0.7))
+            time.sleep(rest.uniform(0, 0.7))  # the random moment it is killed at is the subject
         finally:
             first.stop(signal.SIGKILL)
         json.loads(switched.lock)

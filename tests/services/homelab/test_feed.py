@@ -51,7 +51,7 @@ async def test_a_slow_reader_holds_the_thread_and_not_the_memory() -> None:
 
     feed.start("endless", produce)
     await _until(lambda: given >= 10)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # in which it could give more, and must not
     assert given == 10
     assert sum(map(len, await feed.batch())) == 10_000
     await _until(lambda: given == 20)

@@ -84,7 +84,7 @@ async def test_a_slow_client_does_not_make_the_daemon_grow(stub: Any, run: Any) 
     await call.read()
     process = psutil.Process()
     before = process.memory_info().rss
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # for so long nobody reads
     grown = process.memory_info().rss - before
     call.cancel()
     assert grown < 16 * 2**20, f"{grown / 2**20:.0f} MiB"

@@ -109,7 +109,6 @@ async def test_containers_are_listed_and_read(stub: Any, run: Any) -> None:
         "shop",
     )
     assert abs(web.start_time.ToSeconds() - time.time()) < 60
-    await asyncio.sleep(0)
 
     async def ended() -> Any:
         return (await stub.GetContainer(pb.GetContainerRequest(name="gone"))).container

@@ -91,7 +91,7 @@ async def test_a_program_that_reads_nothing_holds_nobody_else(stub: Any, run: An
 
     calls = [stub.Exec(requests()) for _ in range(10)]
     readers = [asyncio.create_task(call.read()) for call in calls]
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # input piles up, which nobody takes
     async with asyncio.timeout(5):
         await stub.GetContainer(pb.GetContainerRequest(name="web"))
     for call in calls:

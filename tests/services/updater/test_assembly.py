@@ -53,7 +53,7 @@ def test_host_without_nix(assemble: Assemble, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_copies_that_a_killed_daemon_left_are_removed(assemble: Assemble, tmp_path: Path) -> None:
-    left = tmp_path / "state/updater/work/check-x/flake"
+    left = tmp_path / "state/updater" / "work" / "check-x/flake"
     left.mkdir(parents=True)
     assemble(driver="memory")
     assert not left.exists()
