@@ -43,7 +43,7 @@ TESTED_BY = {
     "services/system/kinds/generation.py": "tests/services/system/kinds/test_generation.py",
     "services/system/drivers/*systemd*.py": "tests/services/system/drivers/test_linux_systemd.py",
     "services/system/drivers/predecessor*.py": "tests/services/system/drivers/test_predecessor.py",
-    "services/system/predecessor_rpc.py": "tests/cli/commands/test_import.py",
+    "services/system/predecessor_rpc.py": "tests/cli/commands/test_import_.py",
     "services/system/drivers/option_*.py": "tests/services/system/options/test_registry.py",
     "services/system/options/documentation.py": "tests/cli/commands/test_option.py",
     "services/system/options/rpc.py": "tests/cli/commands/test_option.py",

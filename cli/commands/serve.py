@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     elsewhere: dict[str, Path] = {}
     for pair in args.service:
         name, equals, path = pair.partition("=")
-        if not equals or not path:
+        if not (name and equals and path):
             raise InvalidRequest(f"--service {pair!r} is not NAME=SOCKET")
         elsewhere[name] = Path(path).absolute()
     if not args.root.is_dir():

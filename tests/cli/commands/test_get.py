@@ -1,4 +1,4 @@
-"""`ncc get` and `ncc describe`: forms of output, selection, what is not there."""
+"""`ncc get`: forms of output, selection, what is not there."""
 
 from __future__ import annotations
 
@@ -98,23 +98,6 @@ def test_a_full_device_is_an_error(ncc: Any) -> None:
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_describe_shows_spec_conditions_and_events(ncc: Any) -> None:
-    ncc.apply(ncc.file())
-
-    text = ncc.out("describe", "file", ncc.name)
-
-    assert yaml.safe_load(text.split("\nconditions")[0])["spec"]["content"] == "hello\n"
-    assert "  Ready: True  " in text
-    assert "Created" in text.split("\nevents")[1]
-
-
-def test_describe_what_is_not_there(ncc: Any) -> None:
-    done = ncc.run("describe", "file", "absent")
-
-    assert done.returncode == 5
-    assert "\n  → " in done.stderr
 
 
 def test_explain_needs_no_daemon_and_nothing_else_does_without(ncc: Any) -> None:
