@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generation": ("The host", "NixOS generations: build, diff, switch, confirm, roll back"),
     "hardware": ("The host", "scan the hardware, watch devices, recommend settings"),
     "vm": ("The host", "machines: start, stop, console, snapshots, statistics"),
-    "homelab": ("The host", "containers: logs, exec, statistics, images, compose files, pruning"),
+    "homelab": ("The host", "containers: logs, exec, statistics, images, pruning"),
     "package": ("The host", "packages: search, sizes, history, upgrades, garbage, caches"),
     "update": ("The host", "look for updates, make them, take them back"),
     "option": ("The host", "NixOS's options: search, explain, check, browse"),
@@ -48,14 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; gives the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "help"
-    if name in ("help", "-h", "--help"):
-        print(_help())
-        return 0 if arguments else 2
-    if name == "--version":
-        name = "version"
-    if name not in COMMANDS:
+    name = {"-h": "help", "--help": "help", "--version": "version"}.get(name, name)
+    if name != "help" and name not in COMMANDS:
         return _unknown(name)
     try:
+        if name == "help":
+            print(_help(), flush=True)
+            return 0 if arguments else 2
         return _run(name, arguments[1:])
     except KeyboardInterrupt:
         return 130
@@ -78,7 +77,7 @@ def console() -> None:
     except BrokenPipeError:
         code = 141
     except OSError as error:
-        code = _unwritable(sys.argv[1], error)
+        code = _unwritable(sys.argv[1] if sys.argv[1:] else "help", error)
     os._exit(code)
 
 

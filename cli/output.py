@@ -74,6 +74,22 @@ def _coloured(line: str, row: Sequence[str]) -> str:
     return paint(line, YELLOW) if "Unknown" in row else line
 
 
+def size(count: float) -> str:
+    """`1.5 GiB`; negative ones with their sign."""
+    value = abs(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    digits = 0 if unit == "B" else 1
+    return f"{'-' if count < 0 else ''}{value:.{digits}f} {unit}"
+
+
+def signed_size(count: int) -> str:
+    """`+1.5 GiB`: a change."""
+    return size(count) if count < 0 else f"+{size(count)}"
+
+
 def age(seconds: float) -> str:
     """`5s`, `12m`, `3h`, `9d`."""
     for limit, unit, size in ((120, "s", 1), (7_200, "m", 60), (172_800, "h", 3_600)):

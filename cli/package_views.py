@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cli.output import BOLD, GREEN, GREY, RED, YELLOW, paint, print_table, printable
+from cli.output import BOLD, GREEN, GREY, RED, YELLOW, paint, print_table, printable, size
 
 # A tree of a whole system would fill the terminal many times over.
 _MOST_LINES = 2_000
@@ -37,16 +37,6 @@ def show(verb: str, answer: Any, *, tree: bool, dry_run: bool) -> None:
         _garbage(answer, dry_run)
     else:
         _SHOWN[verb](answer)
-
-
-def size(count: int) -> str:
-    """`1.5 GiB`."""
-    value, unit = float(count), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def _name(row: Any) -> str:

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from cli.client import connect, socket_argument
-from cli.output import RED, YELLOW, age, output_argument, paint, print_as, print_table, printable
+from cli.output import RED, YELLOW, age, output_argument, paint, print_as, print_table, printable, size
 from common.errors import InvalidRequest
 
 _VERBS = ("list", "create", "verify", "restore", "delete")
@@ -83,19 +83,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _long(client: Any, stub: Any, args: argparse.Namespace, request: Any) -> int:
     """Runs it as an operation, so that it goes on when this program ends; prints the result."""
-    from google.longrunning import operations_pb2_grpc
-
-    from cli.commands.operation import waited
-    from cli.operations import start
+    from cli.operations import finished
     from nixcc.system.v1 import backup_pb2 as pb
 
     method = f"{args.verb.capitalize()}Backup"
-    operations = operations_pb2_grpc.OperationsStub(client.channel)
-    operation = start(client, f"{_SERVICE}/{method}", request)
-    ended = waited(client, operations, operation.name, 86_400.0)
-    response = getattr(pb, f"{method}Response")()
-    ended.response.Unpack(response)
-    _print(args.verb, response.result, args.output)
+    result = finished(client, f"{_SERVICE}/{method}", request, getattr(pb, f"{method}Response")())
+    _print(args.verb, result, args.output)
     return 0
 
 
@@ -105,11 +98,11 @@ def _print(verb: str, result: Any, output: str) -> None:
     if output != "table":
         print_as(output, spec_to_dict(result))
     elif verb == "create":
-        print(f"{printable(result.path)}  {_size(result.size)}")
+        print(f"{printable(result.path)}  {size(result.size)}")
     else:
         contents = result if verb == "verify" else result.contents
         made = f"made {contents.create_time.ToJsonString()} on {printable(contents.host)}"
-        print(f"{contents.entries} entries, {_size(contents.size)}, {contents.databases} databases, {made}")
+        print(f"{contents.entries} entries, {size(contents.size)}, {contents.databases} databases, {made}")
         for line in contents.skipped:
             print(paint(f"not in it: {printable(line)}", YELLOW))
         if verb == "restore":
@@ -141,7 +134,7 @@ def _list(found: Any, output: str) -> None:
                 [
                     one.policy,
                     age(now - last.create_time.ToSeconds()) if last else "-",
-                    _size(last.size) if last else "-",
+                    size(last.size) if last else "-",
                     _next(one.next_run.ToSeconds() - now) if one.HasField("next_run") else "never",
                     _state(one),
                 ]
@@ -155,7 +148,7 @@ def _list(found: Any, output: str) -> None:
         [
             one.path,
             age(now - one.create_time.ToSeconds()),
-            _size(one.size),
+            size(one.size),
             "yes" if one.HasField("verify_time") else "-",
             one.problem or "-",
         ]
@@ -174,14 +167,6 @@ def _state(one: Any) -> str:
 
 def _next(seconds: float) -> str:
     return "now" if seconds <= 0 else f"in {age(seconds)}"
-
-
-def _size(size: int) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024  # type: ignore[assignment]
-    return f"{size:.1f} GiB"
 
 
 def _path(text: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from cli.client import Client, connect, socket_argument
 from cli.duration import seconds
+from cli.operations import unpacked
 from cli.output import GREEN, RED, YELLOW, output_argument, paint, print_as, print_table, printable
 from common.errors import ControlError, InvalidRequest, NotFound
 
@@ -113,7 +114,7 @@ def _build(client: Client, stub: Any, args: argparse.Namespace) -> int:
     )
     if operation is None:
         return 0
-    built = _result(operation, pb.BuildGenerationResponse())
+    built = unpacked(operation, pb.BuildGenerationResponse()).result
     if args.verb == "specialisations":
         if args.output == "table":
             print("\n".join(map(printable, built.specialisations)))
@@ -135,7 +136,7 @@ def _diff(client: Client, stub: Any, args: argparse.Namespace) -> int:
     operation = _run(client, args, "DiffGeneration", request)
     if operation is None:
         return 0
-    found = _result(operation, pb.DiffGenerationResponse())
+    found = unpacked(operation, pb.DiffGenerationResponse()).result
     if args.output == "table":
         print_diff(found)
     else:
@@ -209,29 +210,19 @@ def _delete(client: Client, stub: Any, args: argparse.Namespace) -> int:
 
 def _run(client: Client, args: argparse.Namespace, method: str, request: Any) -> Any:
     """Starts an operation and waits for its end; None where nobody wants to wait."""
-    from google.longrunning import operations_pb2_grpc
-
-    from cli.generations import follow
-    from cli.operations import start
+    from cli.operations import follow, start
 
     operation = start(client, _SERVICE + method, request, _KIND, _NAME)
     if args.detach:
         print(operation.name)
         return None
-    stub = operations_pb2_grpc.OperationsStub(client.channel)
-    return follow(client, stub, operation.name, args.timeout)
+    return follow(client, operation.name, args.timeout)
 
 
 def _ended(operation: Any, response: Any, args: argparse.Namespace) -> int:
     if operation is not None:
-        _print_window(_result(operation, response), args.output)
+        _print_window(unpacked(operation, response).result, args.output)
     return 0
-
-
-def _result(operation: Any, response: Any) -> Any:
-    """The result that the stream ended with: an operation's response is the last message of the stream."""
-    operation.response.Unpack(response)
-    return response.result
 
 
 def _print_window(window: Any, output: str) -> None:

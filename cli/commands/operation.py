@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from cli.client import Client, connect, socket_argument
 from cli.duration import seconds
-from cli.operations import failure
+from cli.operations import follow
 from cli.output import output_argument, print_as, print_table
-from common.errors import DeadlineExceeded
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         _print(client.call(stub.GetOperation, lro.GetOperationRequest(name=args.name)), args.output)
         return 0
     if args.verb == "wait":
-        return wait(client, stub, args.name, args.timeout, args.output)
+        return wait(client, args.name, args.timeout, args.output)
     request: Any = lro.CancelOperationRequest(name=args.name)
     method = stub.CancelOperation
     if args.verb == "delete":
@@ -50,34 +48,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def wait(client: Client, stub: Any, name: str, timeout: float, output: str = "table") -> int:
+def wait(client: Client, name: str, timeout: float, output: str = "table") -> int:
     """Until the operation ends, showing its progress on a terminal; raises the error that it ended with."""
-    _print(waited(client, stub, name, timeout), output)
+    _print(follow(client, name, timeout), output)
     return 0
-
-
-def waited(client: Client, stub: Any, name: str, timeout: float) -> Any:
-    """As `wait`; gives the operation, with its response, and prints nothing of it."""
-    import time
-
-    from google.longrunning import operations_pb2 as lro
-
-    deadline = time.monotonic() + timeout
-    while True:
-        request = lro.WaitOperationRequest(name=name)
-        request.timeout.FromMilliseconds(500)
-        operation = client.call(stub.WaitOperation, request)
-        if operation.done:
-            break
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{as_dict(operation)['progress'][:70]}")
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded(f"{name} still runs", next_step=f"ncc operation wait {name}")
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
-    if operation.HasField("error"):
-        raise failure(operation)
-    return operation
 
 
 def as_dict(operation: Any) -> dict[str, str]:

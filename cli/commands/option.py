@@ -97,8 +97,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refresh(client: Client, args: argparse.Namespace) -> int:
-    from google.longrunning import operations_pb2_grpc
-
     from cli.commands.operation import wait
     from cli.operations import start
     from nixcc.system.v1 import option_pb2 as pb
@@ -107,9 +105,7 @@ def _refresh(client: Client, args: argparse.Namespace) -> int:
     file = str(Path(args.file).absolute()) if args.file else ""
     request = pb.RefreshOptionsRequest(flake=flake, host=args.host, file=file)
     operation = start(client, "/nixcc.system.v1.OptionService/RefreshOptions", request)
-    return wait(
-        client, operations_pb2_grpc.OperationsStub(client.channel), operation.name, 1_800, args.output
-    )
+    return wait(client, operation.name, 1_800, args.output)
 
 
 def _one(words: list[str]) -> str:

@@ -173,19 +173,11 @@ def _long_request(pb: Any, args: argparse.Namespace) -> Any:
 
 def _long(client: Client, args: argparse.Namespace, request: Any) -> Any:
     """Runs it as an operation, which goes on when this program ends; its result."""
-    from google.longrunning import operations_pb2_grpc
-
-    from cli.commands.operation import waited
-    from cli.operations import start
+    from cli.operations import finished
     from nixcc.packages.v1 import packages_service_pb2 as pb
 
     method = _LONG[args.verb]
-    operation = start(client, f"{_SERVICE}/{method}", request)
-    operations = operations_pb2_grpc.OperationsStub(client.channel)
-    ended = waited(client, operations, operation.name, 86_400.0)
-    response = getattr(pb, f"{method}Response")()
-    ended.response.Unpack(response)
-    return response.result
+    return finished(client, f"{_SERVICE}/{method}", request, getattr(pb, f"{method}Response")())
 
 
 def _number(text: str) -> int:

@@ -20,7 +20,18 @@ from typing import Any
 
 from cli.client import Client, connect, socket_argument
 from cli.duration import seconds
-from cli.output import GREEN, RED, YELLOW, output_argument, paint, print_as, print_table, printable
+from cli.output import (
+    GREEN,
+    RED,
+    YELLOW,
+    output_argument,
+    paint,
+    print_as,
+    print_table,
+    printable,
+    signed_size,
+    size,
+)
 from common.errors import InvalidRequest
 
 _VERBS = ("check", "run", "validate", "history", "show", "rollback", "channels")
@@ -141,21 +152,16 @@ def _streamed(client: Client, method: Any, request: Any, timeout: float) -> Any:
 
 def _started(client: Client, stub: Any, method: str, request: Any, args: argparse.Namespace) -> int:
     """As an operation, so that it goes on when this process ends."""
-    from google.longrunning import operations_pb2_grpc
-
-    from cli.commands.operation import waited
-    from cli.operations import start
+    from cli.operations import follow, start, unpacked
     from nixcc.updater.v1 import updater_pb2 as pb
 
     operation = start(client, f"{_SERVICE}/{method}", request)
     if args.no_wait:
         print(operation.name)
         return 0
-    operations = operations_pb2_grpc.OperationsStub(client.channel)
-    done = waited(client, operations, operation.name, args.timeout)
+    done = follow(client, operation.name, args.timeout)
     response: Any = pb.RunUpdateResponse() if method == "RunUpdate" else pb.RollbackUpdateResponse()
-    done.response.Unpack(response)
-    return _show(response.result, [], args.output)
+    return _show(unpacked(done, response).result, [], args.output)
 
 
 def _check(plan: Any, output: str) -> int:
@@ -194,25 +200,23 @@ def _revision(revision: str, time: Any) -> str:
 
 def _impact(impact: Any) -> None:
     rows = [
-        [package.name, package.old_version or "-", package.new_version or "-", _size(package.size_change)]
+        [
+            package.name,
+            package.old_version or "-",
+            package.new_version or "-",
+            signed_size(package.size_change),
+        ]
         for package in impact.packages[:_SHOWN]
     ]
     if rows:
         print_table(["PACKAGE", "FROM", "TO", "SIZE"], rows)
     if len(impact.packages) > _SHOWN:
         print(f"… and {len(impact.packages) - _SHOWN} packages more (-o json tells all)")
-    print(f"closure {_size(impact.closure_size).lstrip('+')} ({_size(impact.closure_change)})")
+    print(f"closure {size(impact.closure_size)} ({signed_size(impact.closure_change)})")
     if impact.reboot_needed:
         print(paint(f"needs a restart: {printable('; '.join(impact.reboot_reasons))}", YELLOW))
     for line in impact.activation:
         print(f"  {printable(line)}")
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if abs(count) >= size:
-            return f"{count / size:+.1f} {unit}"
-    return f"{count:+d} B"
 
 
 def _channels(client: Client, stub: Any, args: argparse.Namespace) -> int:

@@ -115,7 +115,6 @@ def _set_running(client: Client, args: argparse.Namespace) -> int:
 
 
 def _snapshot(client: Client, stub: Any, args: argparse.Namespace) -> int:
-    from google.longrunning import operations_pb2_grpc
 
     from cli.presentation import spec_to_dict
     from nixcc.vm.v1 import vm_service_pb2 as pb
@@ -154,9 +153,7 @@ def _snapshot(client: Client, stub: Any, args: argparse.Namespace) -> int:
     operation = start(
         client, f"/nixcc.vm.v1.VmService/{verb.capitalize()}Snapshot", request, "VirtualMachine", args.name
     )
-    return wait(
-        client, operations_pb2_grpc.OperationsStub(client.channel), operation.name, 3_600.0, args.output
-    )
+    return wait(client, operation.name, 3_600.0, args.output)
 
 
 def _stats(client: Client, stub: Any, args: argparse.Namespace) -> int:

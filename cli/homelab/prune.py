@@ -11,8 +11,7 @@ from typing import Any
 
 from cli.client import connect
 from cli.homelab.service import long
-from cli.homelab.words import size
-from cli.output import GREY, output_argument, paint, print_as, print_table, printable
+from cli.output import GREY, output_argument, paint, print_as, print_table, printable, size
 from common.errors import InvalidRequest
 
 _USUAL = ("containers", "networks", "images")

@@ -14,8 +14,7 @@ from typing import Any
 from cli.client import connect
 from cli.duration import seconds
 from cli.homelab.service import stub
-from cli.homelab.words import size
-from cli.output import output_argument, print_as, print_table
+from cli.output import output_argument, print_as, print_table, size
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

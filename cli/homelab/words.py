@@ -1,4 +1,4 @@
-"""Words for people: states, sizes, times and colours of containers."""
+"""Words for people: states, times and colours of containers."""
 
 from __future__ import annotations
 
@@ -37,16 +37,6 @@ def state_colour(container: Any) -> str:
     if container.state in (pb.CONTAINER_STATE_EXITED, pb.CONTAINER_STATE_CREATED):
         return RED if container.exit_code else GREY
     return YELLOW
-
-
-def size(count: int) -> str:
-    """`1.5 GiB`."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
 
 
 def moment(text: str) -> datetime:
