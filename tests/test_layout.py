@@ -27,7 +27,7 @@ TESTED_BY = {
     "services/hardware/models/*.py": "tests/services/hardware/drivers/test_linux.py",
     "services/hardware/service.py": "tests/services/hardware/test_rpc.py",
     "services/hardware/storage_recommendations.py": "tests/services/hardware/test_recommendations.py",
-    "services/homelab/assembly.py": "tests/cli/commands/test_homelab.py",
+    "services/homelab/assembly.py": "tests/cli/homelab/test_containers.py",
     "services/homelab/drivers/base.py": "tests/services/homelab/drivers/test_conformance.py",
     "services/homelab/drivers/declared.py": "tests/services/homelab/test_rpc.py",
     "services/homelab/messages.py": "tests/services/homelab/test_rpc.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from daemons import Daemon, daemon, file
+from dockerd import BUSYBOX, Dockerd, dockerd
 
 
 @dataclass
@@ -78,3 +79,32 @@ def ncc(control: Daemon, request: pytest.FixtureRequest, tmp_path: Path) -> Plac
     module = request.node.module.__name__.rsplit(".", 1)[-1].removeprefix("test_").strip("_")
     test = request.node.name.removeprefix("test_").split("[")[0][:40]
     return Place(control, f"{module}-{test}".replace("_", "-"), tmp_path)
+
+
+@pytest.fixture(scope="session")
+def docker(require: Any) -> Iterator[Dockerd]:
+    require(binary="dockerd", root=True)
+    with dockerd() as started:
+        started.busybox()
+        yield started
+
+
+@pytest.fixture(scope="session")
+def homelab(docker: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    environment = {"NCC_HOMELAB_ENGINE": docker.address}
+    with daemon(tmp_path_factory.mktemp("homelab"), env=environment, services=("homelab",)) as started:
+        yield started
+
+
+@pytest.fixture
+def run(docker: Dockerd) -> Iterator[Callable[..., str]]:
+    made: list[str] = []
+
+    def start(name: str, script: str = "sleep infinity", *options: str) -> str:
+        made.append(name)
+        arguments = ("run", "--detach", "--name", name, *options, BUSYBOX)
+        docker.docker(*arguments, "sh", "-c", f"trap exit TERM; {script}")
+        return name
+
+    yield start
+    docker.docker("rm", "--force", "--volumes", *made, check=False)
