@@ -138,14 +138,6 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
-    """Containers said otherwise, and what could not be said."""
-
-    text: str
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
     """A program to run in a container."""
 

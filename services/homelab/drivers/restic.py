@@ -55,9 +55,11 @@ class Made:
 
 @dataclass(slots=True)
 class _Output:
-    """What a command wrote."""
+    """What a command wrote. Its messages are read as they are: a password may be a word that they are made of."""
 
     on_message: Callable[[Mapping[str, Any]], None]
+    secrets: Sequence[str]
+    # What it said for people, masked.
     complaints: list[str] = field(default_factory=list)
 
     def line(self, text: str) -> None:
@@ -72,7 +74,7 @@ class _Output:
                     self.on_message(message)
                 return
         if text.strip():
-            self.complaints.append(text.strip())
+            self.complaints.append(process.mask(text.strip(), self.secrets))
             del self.complaints[:-_COMPLAINTS]
 
 
@@ -278,8 +280,8 @@ class Restic:
     ) -> None:
         if reason := self.unsupported():
             raise Unsupported(reason, next_step="install restic")
-        output = _Output(on_message)
         with repository.environment(self._work) as (environment, secrets):
+            output = _Output(on_message, secrets)
             argv = [self._program, "--json", "--cache-dir", str(self._work / "cache"), *arguments]
             ended = process.stream(
                 [*_MERGED, *argv],
@@ -289,7 +291,6 @@ class Restic:
                 env={**environment, "RESTIC_PROGRESS_FPS": "2"},
                 check=False,
                 cwd=Path("/"),
-                secrets=secrets,
             )
         if ended.exit_code not in accepted:
             raise translated(arguments[0], ended.exit_code, "\n".join(output.complaints), repository.shown)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import Cancelled, ControlError, Forbidden, HostUnavailable, NotFound, WrongState
+from common.process import MASK
 from services.homelab.drivers.restic import Restic
 from services.homelab.drivers.restic_errors import Locked
 from services.homelab.drivers.restic_repository import Repository
@@ -100,6 +101,20 @@ def test_what_was_backed_up_is_restored_byte_by_byte(
     restic.restore(repository, snapshot.id, Path("/"), include=[str(source / "a.txt")], in_place=True)
     assert (source / "a.txt").read_text() == "first"
     restic.check(repository, data_percent=100)
+
+
+def test_a_password_that_is_a_word_of_the_output_spoils_nothing(
+    restic: Restic, repository: Repository, source: Path
+) -> None:
+    repository.password_file.write_text("name\n")
+    restic.init(repository)
+    restic.backup(repository, [str(source)], tags=["job"], report=quiet)
+    (snapshot,) = restic.snapshots(repository, ["job"])
+    names: list[str] = []
+    restic.browse(repository, snapshot.id, str(source / "deep"), lambda node: names.append(node["name"]))
+    assert names == ["-odd name\u2026"]
+    with pytest.raises(NotFound):
+        restic.restore(repository, "0" * 8, source / "other")
 
 
 def test_forgetting_touches_only_the_tags_own(restic: Restic, repository: Repository, source: Path) -> None:
@@ -244,8 +259,8 @@ def test_json_that_is_none_is_a_complaint() -> None:
     from services.homelab.drivers.restic import _Output
 
     got: list[object] = []
-    output = _Output(got.append)
-    for line in ('{"a": 1}', '[{"b": 2}]', "{broken", "Fatal: no", ""):
+    output = _Output(got.append, ["secret"])
+    for line in ('{"a": 1}', '[{"b": 2}]', "{broken", "Fatal: no", "", "bad secret"):
         output.line(line)
     assert json.dumps(got) == '[{"a": 1}, {"b": 2}]'
-    assert output.complaints == ["{broken", "Fatal: no"]
+    assert output.complaints == ["{broken", "Fatal: no", f"bad {MASK}"]
