@@ -60,7 +60,9 @@ def run() -> list[dict[str, Any]]:
         (f"backup: files restored afterwards byte by byte, of {len(FILES)}", equal, "files"),
         ("backup: 16 MB of random bytes, not killed", usual, "s"),
     ]
-    return [{"name": name, "value": round(value, 2), "unit": unit, "peer": "ours"} for name, value, unit in rows]
+    return [
+        {"name": name, "value": round(value, 2), "unit": unit, "peer": "ours"} for name, value, unit in rows
+    ]
 
 
 FILES = [f"file{number}" for number in range(16)]
