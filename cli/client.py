@@ -150,7 +150,8 @@ def _explained(error: Any, path: Path) -> ControlError:
     known = from_rpc_error(error)
     if isinstance(known, DeadlineExceeded):
         return DeadlineExceeded("the daemon did not answer in time", next_step="ncc doctor shows who is slow")
-    if isinstance(known, HostUnavailable) and "SETTINGS frame" in known.message:
+    # With a next step the daemon itself has said it, of a service behind it.
+    if isinstance(known, HostUnavailable) and "SETTINGS frame" in known.message and not known.next_step:
         return HostUnavailable(
             f"the daemon at {path} hangs: it says nothing",
             next_step="look at its log; if it is stopped or stuck, start it again",
