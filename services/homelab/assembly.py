@@ -1,4 +1,4 @@
-"""Puts the service together: the engine and the rpcs."""
+"""Puts the service together: the engine, the kinds and the rpcs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from common.manager import Context, Service
 from nixcc.homelab.v1 import homelab_pb2_grpc
 from services.homelab.drivers.declared import StateDeclared
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.kinds.image import ImageKind
+from services.homelab.kinds.network import ContainerNetworkKind
+from services.homelab.kinds.volume import ContainerVolumeKind
 from services.homelab.rpc import NAME, HomelabServicer
 from services.homelab.service import HomelabService
 
@@ -18,10 +21,15 @@ _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock
 def assemble(context: Context) -> Service:
     """Setting `engine`: the engine's address (`unix:///…`); by default docker's socket, or else podman's."""
     engine = DockerEngine(context.settings.get("engine") or _address(context))
+    reason = _reason(context)
     servicer = HomelabServicer(HomelabService(engine, StateDeclared(context.peer("nixcc")).read), context)
     return Service(
         name="homelab",
-        kinds=(),
+        kinds=(
+            ContainerNetworkKind(engine, reason),
+            ContainerVolumeKind(engine, reason),
+            ImageKind(engine, reason),
+        ),
         driver=engine.name,
         register=lambda server: homelab_pb2_grpc.add_HomelabServiceServicer_to_server(servicer, server),
         rpc_services=(NAME,),
@@ -35,3 +43,13 @@ def _address(context: Context) -> str:
     if context.confined:
         return f"unix://{context.root}{_SOCKETS[0]}"
     return f"unix://{next((path for path in _SOCKETS if Path(path).exists()), _SOCKETS[0])}"
+
+
+def _reason(context: Context) -> str:
+    """Why this host can't have the kinds; empty: it can."""
+    if context.confined and not context.settings.get("engine"):
+        return (
+            f"what the host's container engine holds can't be kept within {context.root}; "
+            "run with --root /, or name an engine of its own in NCC_HOMELAB_ENGINE=unix:///…"
+        )
+    return ""

@@ -1,0 +1,1 @@
+"""What containers, networks, volumes and images have in common."""

@@ -1,0 +1,1 @@
+"""The kinds of the homelab, one module each."""
