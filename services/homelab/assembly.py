@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.manager import Context, Service
 from nixcc.homelab.v1 import homelab_pb2_grpc
+from services.homelab.containers.material import Materials
 from services.homelab.drivers.declared import StateDeclared
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.kinds.container import ContainerKind
 from services.homelab.kinds.image import ImageKind
 from services.homelab.kinds.network import ContainerNetworkKind
 from services.homelab.kinds.volume import ContainerVolumeKind
@@ -19,13 +22,17 @@ _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock
 
 
 def assemble(context: Context) -> Service:
-    """Setting `engine`: the engine's address (`unix:///…`); by default docker's socket, or else podman's."""
+    """Setting `engine`: the engine's address (`unix:///…`); by default docker's socket, or else podman's.
+
+    Setting `allowed_paths`: folders, parted by colons, that containers may get files of the host from; unset: any.
+    """
     engine = DockerEngine(context.settings.get("engine") or _address(context))
     reason = _reason(context)
     servicer = HomelabServicer(HomelabService(engine, StateDeclared(context.peer("nixcc")).read), context)
     return Service(
         name="homelab",
         kinds=(
+            ContainerKind(engine, Materials(_allowed(context)), reason),
             ContainerNetworkKind(engine, reason),
             ContainerVolumeKind(engine, reason),
             ImageKind(engine, reason),
@@ -53,3 +60,8 @@ def _reason(context: Context) -> str:
             "run with --root /, or name an engine of its own in NCC_HOMELAB_ENGINE=unix:///…"
         )
     return ""
+
+
+def _allowed(context: Context) -> Sequence[Path]:
+    folders = filter(None, context.settings.get("allowed_paths", "").split(":"))
+    return tuple(Path(folder) for folder in folders)

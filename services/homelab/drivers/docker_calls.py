@@ -246,7 +246,8 @@ def explained(status: int, message: str) -> ControlError:
         404: NotFound(message),
         409: WrongState(message, next_step="ncc homelab show tells its state"),
     }
-    return known.get(status) or WrongState(message, next_step="the engine's log may tell more")
+    # What the engine failed at by itself may go well later: it may be ending, or starting.
+    return known.get(status) or ControlError(message, next_step="the engine's log may tell more")
 
 
 def _message(content: bytes) -> str:

@@ -134,7 +134,8 @@ global___RestartCondition = RestartCondition
 @typing.final
 class Container(google.protobuf.message.Message):
     """A container, by the name that the engine knows it by. Limits, restart policy and whether it runs change in place;
-    everything else replaces the container: the new one takes over when it is well, else the old one comes back.
+    everything else replaces the container: the new one takes over when it is well, else the old one comes back. With a
+    restart condition of NO or ON_FAILURE, one that ended with exit code 0 has done its work and stays ended.
     Scalars and messages that are not set are unmanaged (a new container has the image's or engine's own); lists and
     maps are exactly those given, beside what the image itself sets.
     """
@@ -264,10 +265,11 @@ class Container(google.protobuf.message.Message):
     IPC_MODE_FIELD_NUMBER: builtins.int
     RUNTIME_FIELD_NUMBER: builtins.int
     UPDATE_FIELD_NUMBER: builtins.int
+    CREDENTIALS_FILE_FIELD_NUMBER: builtins.int
     image: builtins.str
     """What it runs: `name:tag`, or `name@sha256:…`, which can't change behind anybody's back. Without a tag: `latest`."""
     pull: global___PullPolicy.ValueType
-    """When its image is fetched."""
+    """When its image is fetched. Unset: MISSING."""
     network_mode: builtins.str
     """`none`, `host`, `bridge` or `container:NAME`, instead of networks."""
     user: builtins.str
@@ -301,7 +303,9 @@ class Container(google.protobuf.message.Message):
     runtime: builtins.str
     """The runtime instead of the engine's default."""
     update: global___UpdatePolicy.ValueType
-    """What happens when its tag leads to another image. Unset: NEVER."""
+    """What happens when its tag leads to another image. Unset: NEVER; the others are refused by this version."""
+    credentials_file: builtins.str
+    """A file of the host with the registry's credentials (`config.json` of docker), for fetching its image."""
     @property
     def command(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The arguments, instead of the image's. Empty: the image's."""
@@ -444,9 +448,12 @@ class Container(google.protobuf.message.Message):
         ipc_mode: builtins.str | None = ...,
         runtime: builtins.str | None = ...,
         update: global___UpdatePolicy.ValueType | None = ...,
+        credentials_file: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_gpus", b"_gpus", "_health_check", b"_health_check", "_hostname", b"_hostname", "_image", b"_image", "_init", b"_init", "_ipc_mode", b"_ipc_mode", "_limits", b"_limits", "_logging", b"_logging", "_network_mode", b"_network_mode", "_pid_mode", b"_pid_mode", "_privileged", b"_privileged", "_pull", b"_pull", "_read_only", b"_read_only", "_restart", b"_restart", "_running", b"_running", "_runtime", b"_runtime", "_shm_size", b"_shm_size", "_stdin_open", b"_stdin_open", "_stop_grace", b"_stop_grace", "_stop_signal", b"_stop_signal", "_tty", b"_tty", "_update", b"_update", "_user", b"_user", "_working_dir", b"_working_dir", "gpus", b"gpus", "health_check", b"health_check", "hostname", b"hostname", "image", b"image", "init", b"init", "ipc_mode", b"ipc_mode", "limits", b"limits", "logging", b"logging", "network_mode", b"network_mode", "pid_mode", b"pid_mode", "privileged", b"privileged", "pull", b"pull", "read_only", b"read_only", "restart", b"restart", "running", b"running", "runtime", b"runtime", "shm_size", b"shm_size", "stdin_open", b"stdin_open", "stop_grace", b"stop_grace", "stop_signal", b"stop_signal", "tty", b"tty", "update", b"update", "user", b"user", "working_dir", b"working_dir"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_gpus", b"_gpus", "_health_check", b"_health_check", "_hostname", b"_hostname", "_image", b"_image", "_init", b"_init", "_ipc_mode", b"_ipc_mode", "_limits", b"_limits", "_logging", b"_logging", "_network_mode", b"_network_mode", "_pid_mode", b"_pid_mode", "_privileged", b"_privileged", "_pull", b"_pull", "_read_only", b"_read_only", "_restart", b"_restart", "_running", b"_running", "_runtime", b"_runtime", "_shm_size", b"_shm_size", "_stdin_open", b"_stdin_open", "_stop_grace", b"_stop_grace", "_stop_signal", b"_stop_signal", "_tty", b"_tty", "_update", b"_update", "_user", b"_user", "_working_dir", b"_working_dir", "cap_add", b"cap_add", "cap_drop", b"cap_drop", "command", b"command", "devices", b"devices", "dns", b"dns", "entrypoint", b"entrypoint", "environment", b"environment", "environment_files", b"environment_files", "extra_hosts", b"extra_hosts", "gpus", b"gpus", "groups", b"groups", "health_check", b"health_check", "hostname", b"hostname", "image", b"image", "init", b"init", "ipc_mode", b"ipc_mode", "labels", b"labels", "limits", b"limits", "logging", b"logging", "mounts", b"mounts", "network_mode", b"network_mode", "networks", b"networks", "pid_mode", b"pid_mode", "ports", b"ports", "privileged", b"privileged", "pull", b"pull", "read_only", b"read_only", "restart", b"restart", "running", b"running", "runtime", b"runtime", "secrets", b"secrets", "security_options", b"security_options", "shm_size", b"shm_size", "stdin_open", b"stdin_open", "stop_grace", b"stop_grace", "stop_signal", b"stop_signal", "sysctls", b"sysctls", "tmpfs", b"tmpfs", "tty", b"tty", "ulimits", b"ulimits", "update", b"update", "user", b"user", "working_dir", b"working_dir"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_credentials_file", b"_credentials_file", "_gpus", b"_gpus", "_health_check", b"_health_check", "_hostname", b"_hostname", "_image", b"_image", "_init", b"_init", "_ipc_mode", b"_ipc_mode", "_limits", b"_limits", "_logging", b"_logging", "_network_mode", b"_network_mode", "_pid_mode", b"_pid_mode", "_privileged", b"_privileged", "_pull", b"_pull", "_read_only", b"_read_only", "_restart", b"_restart", "_running", b"_running", "_runtime", b"_runtime", "_shm_size", b"_shm_size", "_stdin_open", b"_stdin_open", "_stop_grace", b"_stop_grace", "_stop_signal", b"_stop_signal", "_tty", b"_tty", "_update", b"_update", "_user", b"_user", "_working_dir", b"_working_dir", "credentials_file", b"credentials_file", "gpus", b"gpus", "health_check", b"health_check", "hostname", b"hostname", "image", b"image", "init", b"init", "ipc_mode", b"ipc_mode", "limits", b"limits", "logging", b"logging", "network_mode", b"network_mode", "pid_mode", b"pid_mode", "privileged", b"privileged", "pull", b"pull", "read_only", b"read_only", "restart", b"restart", "running", b"running", "runtime", b"runtime", "shm_size", b"shm_size", "stdin_open", b"stdin_open", "stop_grace", b"stop_grace", "stop_signal", b"stop_signal", "tty", b"tty", "update", b"update", "user", b"user", "working_dir", b"working_dir"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_credentials_file", b"_credentials_file", "_gpus", b"_gpus", "_health_check", b"_health_check", "_hostname", b"_hostname", "_image", b"_image", "_init", b"_init", "_ipc_mode", b"_ipc_mode", "_limits", b"_limits", "_logging", b"_logging", "_network_mode", b"_network_mode", "_pid_mode", b"_pid_mode", "_privileged", b"_privileged", "_pull", b"_pull", "_read_only", b"_read_only", "_restart", b"_restart", "_running", b"_running", "_runtime", b"_runtime", "_shm_size", b"_shm_size", "_stdin_open", b"_stdin_open", "_stop_grace", b"_stop_grace", "_stop_signal", b"_stop_signal", "_tty", b"_tty", "_update", b"_update", "_user", b"_user", "_working_dir", b"_working_dir", "cap_add", b"cap_add", "cap_drop", b"cap_drop", "command", b"command", "credentials_file", b"credentials_file", "devices", b"devices", "dns", b"dns", "entrypoint", b"entrypoint", "environment", b"environment", "environment_files", b"environment_files", "extra_hosts", b"extra_hosts", "gpus", b"gpus", "groups", b"groups", "health_check", b"health_check", "hostname", b"hostname", "image", b"image", "init", b"init", "ipc_mode", b"ipc_mode", "labels", b"labels", "limits", b"limits", "logging", b"logging", "mounts", b"mounts", "network_mode", b"network_mode", "networks", b"networks", "pid_mode", b"pid_mode", "ports", b"ports", "privileged", b"privileged", "pull", b"pull", "read_only", b"read_only", "restart", b"restart", "running", b"running", "runtime", b"runtime", "secrets", b"secrets", "security_options", b"security_options", "shm_size", b"shm_size", "stdin_open", b"stdin_open", "stop_grace", b"stop_grace", "stop_signal", b"stop_signal", "sysctls", b"sysctls", "tmpfs", b"tmpfs", "tty", b"tty", "ulimits", b"ulimits", "update", b"update", "user", b"user", "working_dir", b"working_dir"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_credentials_file", b"_credentials_file"]) -> typing.Literal["credentials_file"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_gpus", b"_gpus"]) -> typing.Literal["gpus"] | None: ...
     @typing.overload
@@ -581,6 +588,7 @@ class ContainerMount(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     READ_ONLY_FIELD_NUMBER: builtins.int
     PROPAGATION_FIELD_NUMBER: builtins.int
+    CREATE_SOURCE_FIELD_NUMBER: builtins.int
     target: builtins.str
     """Where, inside."""
     type: global___MountType.ValueType
@@ -591,6 +599,8 @@ class ContainerMount(google.protobuf.message.Message):
     """It can't be written there."""
     propagation: builtins.str
     """How mounts spread between host and container: `rprivate`, `rshared`, `rslave`."""
+    create_source: builtins.bool
+    """A folder of the host that isn't there is made. Unset: it must be there."""
     def __init__(
         self,
         *,
@@ -599,9 +609,12 @@ class ContainerMount(google.protobuf.message.Message):
         source: builtins.str | None = ...,
         read_only: builtins.bool | None = ...,
         propagation: builtins.str | None = ...,
+        create_source: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_propagation", b"_propagation", "_read_only", b"_read_only", "_source", b"_source", "_target", b"_target", "_type", b"_type", "propagation", b"propagation", "read_only", b"read_only", "source", b"source", "target", b"target", "type", b"type"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_propagation", b"_propagation", "_read_only", b"_read_only", "_source", b"_source", "_target", b"_target", "_type", b"_type", "propagation", b"propagation", "read_only", b"read_only", "source", b"source", "target", b"target", "type", b"type"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_create_source", b"_create_source", "_propagation", b"_propagation", "_read_only", b"_read_only", "_source", b"_source", "_target", b"_target", "_type", b"_type", "create_source", b"create_source", "propagation", b"propagation", "read_only", b"read_only", "source", b"source", "target", b"target", "type", b"type"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_create_source", b"_create_source", "_propagation", b"_propagation", "_read_only", b"_read_only", "_source", b"_source", "_target", b"_target", "_type", b"_type", "create_source", b"create_source", "propagation", b"propagation", "read_only", b"read_only", "source", b"source", "target", b"target", "type", b"type"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_create_source", b"_create_source"]) -> typing.Literal["create_source"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_propagation", b"_propagation"]) -> typing.Literal["propagation"] | None: ...
     @typing.overload

@@ -1,0 +1,85 @@
+"""What a container is made from beside its spec, gathered before anything is touched."""
+
+from __future__ import annotations
+
+import secrets as random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from common.errors import ControlError, Forbidden, Violation
+from nixcc.homelab.v1 import container_pb2 as pb
+from services.homelab.containers import spec_label
+from services.homelab.containers.creation import Material
+from services.homelab.drivers import host_files
+
+_SECCOMP = "seccomp="
+
+
+class Materials:
+    """Reads the host's files. `allowed`: folders that they must lie in; none: anywhere."""
+
+    def __init__(self, allowed: Sequence[Path] = ()) -> None:
+        self._allowed = allowed
+
+    def outside(self, spec: pb.Container) -> Sequence[Violation]:
+        """Paths that are not allowed, as they are written."""
+        return [
+            Violation(field, f"is not in {self._folders()}")
+            for field, path in paths(spec)
+            if self._allowed and not host_files.within(path, self._allowed)
+        ]
+
+    def gather(self, spec: pb.Container, volumes: Mapping[str, str]) -> Material:
+        """All of it; raises where a file is missing or not allowed. Makes the folders that are asked for."""
+        for violation in self.outside(spec):
+            # A link may lead elsewhere than when the spec was checked.
+            raise Forbidden(f"{violation.field} {violation.description}", next_step="choose a path that is")
+        for mount in spec.mounts:
+            if mount.type == pb.MOUNT_TYPE_BIND:
+                if mount.create_source:
+                    host_files.make_folder(mount.source)
+                else:
+                    host_files.require(mount.source, "what is mounted,")
+        for secret in spec.secrets:
+            host_files.require(secret.file, f"the secret {secret.name},")
+        contents = [host_files.read(path, "the file of variables") for path in spec.environment_files]
+        environment: dict[str, str] = {}
+        for path, content in zip(spec.environment_files, contents, strict=True):
+            environment.update(host_files.variables(content, path))
+        profiles = {
+            path: host_files.read(path, "the seccomp profile").decode(errors="replace")
+            for path in _profiles(spec)
+        }
+        digest = spec_label.digest(contents, random.token_hex(8)) if contents else ""
+        return Material(environment, digest, profiles, volumes)
+
+    def is_stale(self, spec: pb.Container, labels: Mapping[str, str]) -> bool:
+        """Whether its files of variables changed since; False where they can't be read now."""
+        label = labels.get(spec_label.FILES)
+        if not label:
+            return False
+        try:
+            contents = [host_files.read(path, "the file of variables") for path in spec.environment_files]
+        except ControlError:
+            return False
+        return not spec_label.matches(label, contents)
+
+    def _folders(self) -> str:
+        return " or ".join(str(folder) for folder in self._allowed)
+
+
+def paths(spec: pb.Container) -> Iterator[tuple[str, str]]:
+    """Paths of the host that a container gets at: field and path."""
+    for index, mount in enumerate(spec.mounts):
+        if mount.type == pb.MOUNT_TYPE_BIND:
+            yield f"mounts[{index}].source", mount.source
+    for index, secret in enumerate(spec.secrets):
+        yield f"secrets[{index}].file", secret.file
+    for index, path in enumerate(spec.environment_files):
+        yield f"environment_files[{index}]", path
+
+
+def _profiles(spec: pb.Container) -> Iterator[str]:
+    for option in spec.security_options:
+        if option.startswith(f"{_SECCOMP}/"):
+            yield option.removeprefix(_SECCOMP)
