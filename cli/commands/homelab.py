@@ -8,6 +8,7 @@ ncc homelab pull busybox:1       fetch an image
 ncc homelab updates [web…]       whether tags lead to newer images; exit code 3 when some do
 ncc homelab events               what happens in the engine (--since 1h)
 ncc homelab prune [--yes]        what nobody uses and nobody declared; without --yes it is only told
+ncc homelab plan compose.yaml    what becomes of each field of a compose file
 ncc homelab engine               the container engine
 `ncc homelab VERB --help` tells more.
 """
@@ -34,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "updates": ("cli.homelab.images", "tell which tags lead to newer images"),
     "events": ("cli.homelab.events", "follow what happens in the engine"),
     "prune": ("cli.homelab.prune", "remove what nobody uses and nobody declared"),
+    "plan": ("cli.homelab.plan", "tell what becomes of each field of a compose file"),
     "engine": ("cli.homelab.containers", "show facts about the container engine"),
 }
 

@@ -13,6 +13,7 @@ from services.homelab.drivers.docker import DockerEngine
 from services.homelab.kinds.container import ContainerKind
 from services.homelab.kinds.image import ImageKind
 from services.homelab.kinds.network import ContainerNetworkKind
+from services.homelab.kinds.stack import StackKind
 from services.homelab.kinds.volume import ContainerVolumeKind
 from services.homelab.rpc import NAME, HomelabServicer
 from services.homelab.service import HomelabService
@@ -28,11 +29,13 @@ def assemble(context: Context) -> Service:
     """
     engine = DockerEngine(context.settings.get("engine") or _address(context))
     reason = _reason(context)
+    materials = Materials(_allowed(context))
     servicer = HomelabServicer(HomelabService(engine, StateDeclared(context.peer("nixcc")).read), context)
     return Service(
         name="homelab",
         kinds=(
-            ContainerKind(engine, Materials(_allowed(context)), reason),
+            ContainerKind(engine, materials, reason),
+            StackKind(engine, materials, reason),
             ContainerNetworkKind(engine, reason),
             ContainerVolumeKind(engine, reason),
             ImageKind(engine, reason),

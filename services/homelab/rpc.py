@@ -36,6 +36,7 @@ from services.homelab.messages import (
 from services.homelab.models import NamedLine, Usage
 from services.homelab.service import HomelabService
 from services.homelab.sessions import Session, program
+from services.homelab.stacks import reading
 from services.homelab.usage import percent
 
 NAME = "nixcc.homelab.v1.HomelabService"
@@ -201,6 +202,31 @@ class HomelabServicer(homelab_pb2_grpc.HomelabServiceServicer):
                 yield pb.PruneResponse(progress=event)
             else:
                 yield pb.PruneResponse(result=pruned_message(event))
+
+    async def PlanStack(self, request: pb.PlanStackRequest, context: Any) -> pb.PlanStackResponse:
+        """See the contract."""
+        found = await self._context.run(
+            reading.plan_text,
+            request.compose,
+            name=request.name,
+            directory=request.project_directory,
+            variables=request.variables,
+            profiles=request.profiles,
+            environment_files=request.environment_files,
+        )
+        response = pb.PlanStackResponse(
+            name=found.name,
+            fields=[
+                pb.ComposeField(
+                    path=one.path,
+                    verdict=pb.ComposeVerdict.Value(f"COMPOSE_VERDICT_{one.verdict}"),
+                    reason=one.reason,
+                )
+                for one in found.fields
+            ],
+        )
+        reading.put(found, response.stack)
+        return response
 
     async def GetEngine(self, request: pb.GetEngineRequest, context: Any) -> pb.GetEngineResponse:
         return engine_message(await self._context.run(self._service.info))

@@ -44,7 +44,7 @@ def spec(inspected: Json, image: Json | None = None, name_of: NameOf = lambda _:
     made_from = spec_label.read(config.get("Labels") or {})
     if made_from is None:
         return found
-    _without_added_aliases(found, made_from)
+    _without_added_aliases(found, made_from, str(inspected.get("Name", "")).removeprefix("/"))
     return spec_label.overlaid(found, _still_true(made_from, host, name_of))
 
 
@@ -231,7 +231,8 @@ def _network(found: pb.Container, inspected: Json, config: Json, host: Json, nam
     if len(attached) < 2 and not (attached.keys() - {"bridge"}):
         found.network_mode = "bridge" if attached else "none"
         return
-    automatic = {str(inspected.get("Id", ""))[:12], str(config.get("Hostname") or "")}
+    own = str(inspected.get("Name", "")).removeprefix("/")
+    automatic = {str(inspected.get("Id", ""))[:12], str(config.get("Hostname") or ""), own}
     for network in sorted(attached, key=lambda name: (name != mode, name)):
         settings = attached[network] or {}
         one = found.networks.add(network=network)
@@ -258,13 +259,13 @@ def _still_true(made_from: pb.Container, host: Json, name_of: NameOf) -> pb.Cont
     return made_from
 
 
-def _without_added_aliases(found: pb.Container, made_from: pb.Container) -> None:
+def _without_added_aliases(found: pb.Container, made_from: pb.Container, own: str) -> None:
     """A name that was asked for and is also the engine's own choice was asked for."""
     asked = {attachment.network: list(attachment.aliases) for attachment in made_from.networks}
-    hostname = made_from.hostname
     for attachment in found.networks:
-        if hostname and hostname in asked.get(attachment.network, ()):
-            attachment.aliases.append(hostname)
+        for name in (made_from.hostname, own):
+            if name and name in asked.get(attachment.network, ()) and name not in attachment.aliases:
+                attachment.aliases.append(name)
 
 
 def _limits(found: pb.ContainerLimits, host: Json) -> None:

@@ -9,6 +9,7 @@ from common.errors import ControlError, NotFound, WrongState
 from common.manager import Applied, Detected, Detection, Report
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers import creation, inspection, replacement, spec_label
+from services.homelab.containers import labels as engine_labels
 from services.homelab.containers.differences import differing
 from services.homelab.containers.image_names import is_identifier
 from services.homelab.containers.inventory import Inventory, Listed
@@ -130,7 +131,9 @@ class ContainerKeeper:
         made_from = spec_label.read(labels)
         state = inspected.get("State") or {}
         ended = str(state.get("Status", "")).lower() in ("exited", "stopped")
-        if ended and not state.get("ExitCode") and made_from and made_from.restart.condition in _DONE:
+        # What compose's tools make without a restart policy is meant to end, as it is here.
+        asked = made_from or (spec if engine_labels.compose(labels) else pb.Container())
+        if ended and not state.get("ExitCode") and asked.restart.condition in _DONE:
             spec.running = True  # it has done what it was made for
         return spec
 

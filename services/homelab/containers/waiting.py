@@ -52,6 +52,31 @@ def until_well(engine: Engine, name: str, what: str = "") -> None:
             told.wait(min(left, _LOOK if _has_check(found) else GRACE))
 
 
+def until_ended(engine: Engine, name: str) -> None:
+    """Waits for the end of a container that does its work; WrongState where that failed or takes too long."""
+    with _events(engine) as told:
+        deadline = time.monotonic() + _MOST
+        while (left := deadline - time.monotonic()) > 0:
+            told.clear()
+            found = engine.containers.inspect(name)
+            if found is None:
+                raise NotFound(f"the container {name} was removed before it had ended")
+            state = found.get("State") or {}
+            code = int(state.get("ExitCode") or 0)
+            if str(state.get("Status", "")).lower() in ("exited", "stopped", "dead"):
+                if not code:
+                    return
+                raise WrongState(
+                    f"the container {name} ended with exit code {code}{last_output(engine, name)}",
+                    next_step="correct its configuration or its image",
+                )
+            told.wait(min(left, _LOOK))
+    raise WrongState(
+        f"the container {name} did not end within {_MOST:.0f} s",
+        next_step=f"see what it does: ncc homelab logs {name}",
+    )
+
+
 def until_gone(engine: Engine, name: str) -> bool:
     """Waits for the end of a removal that is under way; False: it stays."""
     with _events(engine) as told:

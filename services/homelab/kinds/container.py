@@ -73,8 +73,13 @@ class ContainerKind:
         self._inventory.close()
 
 
+def is_usual(event: EngineEvent) -> bool:
+    """Whether a container does so while nothing about it changes."""
+    return event.action.startswith(_USUAL)
+
+
 def _names(event: EngineEvent) -> Sequence[str]:
-    if event.type != "container" or event.action.startswith(_USUAL):
+    if event.type != "container" or is_usual(event):
         return ()
     name = event.name.removesuffix(NEW).removesuffix(OLD)
     # A rename tells the new name; whoever had the old one is meant, too.

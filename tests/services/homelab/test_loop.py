@@ -117,6 +117,22 @@ def test_a_port_that_is_taken_is_told_and_nothing_lost(center: Daemon, own: Dock
     own.docker("network", "rm", "ports")
 
 
+def test_a_stack_is_healed_and_tells_what_is_wrong_with_its_file(center: Daemon, own: Dockerd) -> None:
+    service = {"image": BUSYBOX, "command": ["sh", "-c", "trap exit TERM; sleep infinity & wait"]}
+    compose = {"services": {"web": {**service, "stop_grace_period": "1s", "network_mode": "none"}}}
+    stack = {"kind": "Stack", "metadata": {"name": "shop"}, "spec": {"compose": json.dumps(compose)}}
+    center.apply(stack)
+    before = runs(own, "shop-web-1")
+    assert before
+    own.docker("rm", "--force", "shop-web-1")
+    until(lambda: runs(own, "shop-web-1") not in ("", before))
+    stack["spec"] = {"compose": "services: {a: {image: x, depends_on: [b]}, b: {image: x, depends_on: [a]}}"}
+    done = center.run("apply", "-f", "-", stdin=json.dumps(stack))
+    assert (done.returncode, "a → b → a" in done.stderr) == (2, True)
+    center.out("delete", "Stack", "shop", "--wait")
+    assert told(own, "shop-web-1") == {}
+
+
 def test_an_engine_that_hangs_or_comes_back(center: Daemon, own: Dockerd) -> None:
     center.apply(container())
     os.kill(own.pid, signal.SIGSTOP)

@@ -11,6 +11,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import nixcc.homelab.v1.stack_pb2
 import nixcc.resource.v1.resource_pb2
 import sys
 import typing
@@ -89,6 +90,34 @@ CONTAINER_HEALTH_HEALTHY: ContainerHealth.ValueType  # 2
 CONTAINER_HEALTH_UNHEALTHY: ContainerHealth.ValueType  # 3
 """Not well."""
 global___ContainerHealth = ContainerHealth
+
+class _ComposeVerdict:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ComposeVerdictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ComposeVerdict.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    COMPOSE_VERDICT_UNSPECIFIED: _ComposeVerdict.ValueType  # 0
+    """Not said."""
+    COMPOSE_VERDICT_TAKEN: _ComposeVerdict.ValueType  # 1
+    """It has its effect."""
+    COMPOSE_VERDICT_IGNORED: _ComposeVerdict.ValueType  # 2
+    """It has none, and what runs is the same or nearly."""
+    COMPOSE_VERDICT_UNSUPPORTED: _ComposeVerdict.ValueType  # 3
+    """It has none, and something would be missing: a Stack with it is refused."""
+
+class ComposeVerdict(_ComposeVerdict, metaclass=_ComposeVerdictEnumTypeWrapper):
+    """What becomes of a field of a compose file."""
+
+COMPOSE_VERDICT_UNSPECIFIED: ComposeVerdict.ValueType  # 0
+"""Not said."""
+COMPOSE_VERDICT_TAKEN: ComposeVerdict.ValueType  # 1
+"""It has its effect."""
+COMPOSE_VERDICT_IGNORED: ComposeVerdict.ValueType  # 2
+"""It has none, and what runs is the same or nearly."""
+COMPOSE_VERDICT_UNSUPPORTED: ComposeVerdict.ValueType  # 3
+"""It has none, and something would be missing: a Stack with it is refused."""
+global___ComposeVerdict = ComposeVerdict
 
 @typing.final
 class ContainerInfo(google.protobuf.message.Message):
@@ -1117,3 +1146,120 @@ class GetEngineResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["address", b"address", "api_version", b"api_version", "cgroup_version", b"cgroup_version", "name", b"name", "storage_driver", b"storage_driver", "version", b"version"]) -> None: ...
 
 global___GetEngineResponse = GetEngineResponse
+
+@typing.final
+class PlanStackRequest(google.protobuf.message.Message):
+    """Asks what a compose file means."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class VariablesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    COMPOSE_FIELD_NUMBER: builtins.int
+    PROJECT_DIRECTORY_FIELD_NUMBER: builtins.int
+    VARIABLES_FIELD_NUMBER: builtins.int
+    PROFILES_FIELD_NUMBER: builtins.int
+    ENVIRONMENT_FILES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The project's name; empty: the file's `name`, or its folder's."""
+    compose: builtins.str
+    """The compose file's text."""
+    project_directory: builtins.str
+    """The folder of the host that relative paths begin in."""
+    @property
+    def variables(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Values of variables."""
+
+    @property
+    def profiles(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Profiles that take part; `*`: all."""
+
+    @property
+    def environment_files(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Files of the host with values of variables. Empty: `.env` in the folder, if it is there."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        compose: builtins.str = ...,
+        project_directory: builtins.str = ...,
+        variables: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        profiles: collections.abc.Iterable[builtins.str] | None = ...,
+        environment_files: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["compose", b"compose", "environment_files", b"environment_files", "name", b"name", "profiles", b"profiles", "project_directory", b"project_directory", "variables", b"variables"]) -> None: ...
+
+global___PlanStackRequest = PlanStackRequest
+
+@typing.final
+class PlanStackResponse(google.protobuf.message.Message):
+    """What a compose file means."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    FIELDS_FIELD_NUMBER: builtins.int
+    STACK_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The project's name."""
+    @property
+    def fields(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ComposeField]:
+        """What becomes of each field."""
+
+    @property
+    def stack(self) -> nixcc.homelab.v1.stack_pb2.Stack:
+        """Its containers, networks and volumes; the containers in the order in which they are brought about."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        fields: collections.abc.Iterable[global___ComposeField] | None = ...,
+        stack: nixcc.homelab.v1.stack_pb2.Stack | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["stack", b"stack"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["fields", b"fields", "name", b"name", "stack", b"stack"]) -> None: ...
+
+global___PlanStackResponse = PlanStackResponse
+
+@typing.final
+class ComposeField(google.protobuf.message.Message):
+    """A field of a compose file."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    VERDICT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Where: `services.web.ports`."""
+    verdict: global___ComposeVerdict.ValueType
+    """What becomes of it."""
+    reason: builtins.str
+    """Why; empty where it is taken."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        verdict: global___ComposeVerdict.ValueType = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["path", b"path", "reason", b"reason", "verdict", b"verdict"]) -> None: ...
+
+global___ComposeField = ComposeField

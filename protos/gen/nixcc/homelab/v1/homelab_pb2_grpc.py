@@ -90,6 +90,11 @@ class HomelabServiceStub(object):
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneRequest.SerializeToString,
                 response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneResponse.FromString,
                 _registered_method=True)
+        self.PlanStack = channel.unary_unary(
+                '/nixcc.homelab.v1.HomelabService/PlanStack',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackResponse.FromString,
+                _registered_method=True)
         self.GetEngine = channel.unary_unary(
                 '/nixcc.homelab.v1.HomelabService/GetEngine',
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.GetEngineRequest.SerializeToString,
@@ -179,6 +184,13 @@ class HomelabServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanStack(self, request, context):
+        """Reads a compose file and tells what becomes of each of its fields; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEngine(self, request, context):
         """Tells about the container engine.
         """
@@ -243,6 +255,11 @@ def add_HomelabServiceServicer_to_server(servicer, server):
                     servicer.Prune,
                     request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneRequest.FromString,
                     response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneResponse.SerializeToString,
+            ),
+            'PlanStack': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanStack,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackResponse.SerializeToString,
             ),
             'GetEngine': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEngine,
@@ -548,6 +565,33 @@ class HomelabService(object):
             '/nixcc.homelab.v1.HomelabService/Prune',
             nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneRequest.SerializeToString,
             nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanStack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nixcc.homelab.v1.HomelabService/PlanStack',
+            nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -89,6 +89,12 @@ class HomelabServiceStub:
     compose projects.
     """
 
+    PlanStack: grpc.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
+        nixcc.homelab.v1.homelab_pb2.PlanStackResponse,
+    ]
+    """Reads a compose file and tells what becomes of each of its fields; changes nothing."""
+
     GetEngine: grpc.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.GetEngineRequest,
         nixcc.homelab.v1.homelab_pb2.GetEngineResponse,
@@ -165,6 +171,12 @@ class HomelabServiceAsyncStub:
     """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
     compose projects.
     """
+
+    PlanStack: grpc.aio.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
+        nixcc.homelab.v1.homelab_pb2.PlanStackResponse,
+    ]
+    """Reads a compose file and tells what becomes of each of its fields; changes nothing."""
 
     GetEngine: grpc.aio.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.GetEngineRequest,
@@ -264,6 +276,14 @@ class HomelabServiceServicer(metaclass=abc.ABCMeta):
         """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
         compose projects.
         """
+
+    @abc.abstractmethod
+    def PlanStack(
+        self,
+        request: nixcc.homelab.v1.homelab_pb2.PlanStackRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[nixcc.homelab.v1.homelab_pb2.PlanStackResponse, collections.abc.Awaitable[nixcc.homelab.v1.homelab_pb2.PlanStackResponse]]:
+        """Reads a compose file and tells what becomes of each of its fields; changes nothing."""
 
     @abc.abstractmethod
     def GetEngine(

@@ -50,8 +50,9 @@ global___DependencyCondition = DependencyCondition
 
 @typing.final
 class Stack(google.protobuf.message.Message):
-    """A compose project, by its name: a compose file as it is. Validate reads it and fills in `containers`, `networks`,
-    `volumes` and `images`, which are what is compared with the host and brought about, in the order of `depends_on`.
+    """A compose project, by its name: a compose file as it is. It is read when it is applied and becomes `containers`,
+    `networks` and `volumes`, which are brought about in the order of `depends_on` and compared with the host. Variables
+    that hold secrets belong into an `env_file:` of a service or into `secrets:`; others can be read in the spec.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -112,7 +113,7 @@ class Stack(google.protobuf.message.Message):
 
     @property
     def volumes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StackVolume]:
-        """Its volumes, read from the compose file. A volume that leaves the file stays on the host."""
+        """Its volumes, read from the compose file. They are made with the containers; one that leaves the file stays."""
 
     def __init__(
         self,

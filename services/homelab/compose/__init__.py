@@ -1,0 +1,1 @@
+"""Compose files as they are: their text becomes containers, networks and volumes. Pure: files come by a callable."""

@@ -1,0 +1,83 @@
+"""One service put over another: what `extends` and several files of one include mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.homelab.compose.scalars import Wrong, pairs, strings
+from services.homelab.compose.yaml_text import Tagged
+
+_MAPS = {"environment": "=", "labels": "=", "sysctls": "=", "annotations": "="}
+_REPLACED = frozenset({"command", "entrypoint", "image", "healthcheck.test"})
+# Lists whose elements are told apart by the place inside.
+_BY_TARGET = frozenset({"volumes", "devices", "secrets", "configs"})
+_ONE_OR_MANY = frozenset({"env_file", "dns", "dns_search", "tmpfs", "profiles"})
+
+
+def merged(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict[str, Any]:
+    """Both in one; what `over` says goes before."""
+    found = dict(base)
+    for name, value in over.items():
+        path = f"{within}.{name}" if within else name
+        if isinstance(value, Tagged):
+            found.pop(name, None)
+            if value.tag == "!override":
+                found[name] = value.value
+        elif name not in found or found[name] is None or path in _REPLACED:
+            found[name] = value
+        elif value is not None:
+            found[name] = _together(path, found[name], value)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Without tags, for what is put over nothing."""
+    if isinstance(value, dict):
+        return {
+            name: plain(one)
+            for name, one in value.items()
+            if not (isinstance(one, Tagged) and one.tag == "!reset")
+        }
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return plain(value.value) if isinstance(value, Tagged) else value
+
+
+def _together(path: str, base: Any, over: Any) -> Any:
+    if path in _MAPS:
+        try:
+            return {**pairs(base, _MAPS[path]), **pairs(over, _MAPS[path])}
+        except Wrong:
+            return over
+    if path in ("networks", "depends_on"):
+        return {**_named(base), **_named(over)}
+    if isinstance(base, dict) and isinstance(over, dict):
+        return merged(base, over, path)
+    if path in _ONE_OR_MANY and not isinstance(base, dict) and not isinstance(over, dict):
+        return [*_many(base), *_many(over)]
+    if isinstance(base, list) and isinstance(over, list):
+        if path in _BY_TARGET:
+            there = {_target(one) for one in over}
+            return [*(one for one in base if _target(one) not in there), *over]
+        return [*base, *(one for one in over if one not in base)]
+    return over
+
+
+def _named(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    try:
+        return dict.fromkeys(strings(value))
+    except Wrong:
+        return {}
+
+
+def _many(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _target(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("target") or value.get("source") or "")
+    parts = str(value).split(":")
+    return parts[1] if len(parts) > 1 else parts[0]

@@ -1,0 +1,98 @@
+"""The kind Stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from common.errors import ControlError, Violation
+from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
+from nixcc.homelab.v1 import stack_pb2 as pb
+from services.homelab.containers.inventory import Inventory
+from services.homelab.containers.keeper import ContainerKeeper
+from services.homelab.containers.material import Materials
+from services.homelab.drivers.base import Engine, EngineEvent, Json
+from services.homelab.kinds import network
+from services.homelab.kinds.container import is_usual
+from services.homelab.kinds.hints import Hints
+from services.homelab.stacks import projects, reading
+from services.homelab.stacks.convergence import Convergence
+
+
+class StackKind:
+    """Compose projects, by name."""
+
+    spec = pb.Stack
+
+    def __init__(self, engine: Engine, materials: Materials, reason: str = "") -> None:
+        self._engine = engine
+        self._inventory = Inventory(engine)
+        self._materials = materials
+        self._keeper = ContainerKeeper(engine, self._inventory, materials)
+        self._convergence = Convergence(engine, self._inventory, self._keeper)
+        self._reason = reason
+        self._hints = Hints(engine, _names)
+
+    def unsupported(self) -> str:
+        """See Kind."""
+        return self._reason
+
+    def validate(self, name: str, spec: pb.Stack) -> Sequence[Violation]:
+        """See Kind: reads the compose file, and fills the spec with what it means."""
+        return reading.fill(name, spec, self._materials)
+
+    def detect(self, keys: Sequence[str]) -> Mapping[str, Detection[pb.Stack]]:
+        """See Kind: by the labels that compose's tools write."""
+        there = projects.members(self._inventory.list())
+        networks = self._engine.networks.list()
+        return {key: self._observe(there.get(key, ()), projects.of_project(networks, key)) for key in keys}
+
+    def apply(self, change: Change[pb.Stack], report: Report) -> Applied:
+        """See Kind."""
+        if change.action is Action.DELETE or change.desired is None:
+            return self._convergence.remove(change.key)
+        return self._convergence.apply(change.key, change.desired, report)
+
+    def enumerate(self) -> Sequence[str]:
+        """See Enumerable."""
+        return sorted(projects.members(self._inventory.list()))
+
+    def watch(self, emit: Emit) -> None:
+        """See Watchable."""
+        self._inventory.watch()
+        self._hints.start(emit)
+
+    def hold(self, keys: Sequence[str]) -> None:
+        """See Watchable: events come for all."""
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """See Watchable."""
+
+    def close(self) -> None:
+        """See Watchable."""
+        self._hints.stop()
+        self._inventory.close()
+
+    def _observe(self, members: Sequence[projects.Member], networks: Sequence[Json]) -> Detection[pb.Stack]:
+        if not members and not networks:
+            return None
+        found, wrong = pb.Stack(), []
+        seen = self._keeper.detect([member.name for member in members])
+        for member in members:
+            one = seen[member.name]
+            if isinstance(one, ControlError):
+                return one
+            if one is None:
+                continue
+            found.containers.add(name=member.name, service=member.service, spec=one.spec)
+            if one.unhealthy:
+                wrong.append(f"{member.name}: {one.unhealthy}")
+        for row in networks:
+            found.networks.add(name=str(row["Name"]), spec=network.read(row))
+        return Detected(found, unhealthy="; ".join(wrong))
+
+
+def _names(event: EngineEvent) -> Sequence[str] | None:
+    if event.type == "network" and event.action == "destroy":
+        return None  # whose it was, nobody tells any more
+    project = event.attributes.get(projects.PROJECT)
+    return (project,) if event.type == "container" and project and not is_usual(event) else ()

@@ -1,0 +1,316 @@
+"""Whole compose files: what they mean, what is refused, and that nothing else can happen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import InvalidRequest
+from nixcc.homelab.v1 import container_pb2, stack_pb2
+from services.homelab.compose.plan import StackPlan, plan
+from services.homelab.compose.verdicts import Verdict
+
+Planned = Callable[..., StackPlan]
+
+
+def spec(found: StackPlan, name: str = "demo-a-1") -> container_pb2.Container:
+    return next(one.spec for one in found.containers if one.name == name)
+
+
+def one(planned: Planned, fields: dict[str, Any], **more: Any) -> container_pb2.Container:
+    """The container of a file with one service."""
+    files = more.pop("files", None)
+    text = json.dumps({"services": {"a": {"image": "x", **fields}}, **more})
+    return spec(planned(text, files))
+
+
+def test_a_usual_one(planned: Planned) -> None:
+    found = planned(
+        """
+services:
+  db:
+    image: postgres:16
+    volumes: [data:/var/lib/postgresql/data, ./init:/init:ro]
+    healthcheck: {test: [CMD-SHELL, pg_isready], interval: 10s, retries: 5}
+    secrets: [password]
+  web:
+    image: nginx
+    depends_on: {db: {condition: service_healthy}}
+    networks: [front, default]
+    deploy: {replicas: 2}
+networks: {front: {internal: true}}
+volumes: {data: {}}
+secrets: {password: {file: ./password}}
+"""
+    )
+    assert [one.name for one in found.containers] == ["demo-db-1", "demo-web-1", "demo-web-2"]
+    db = spec(found, "demo-db-1")
+    assert [(mount.source, mount.target, mount.read_only) for mount in db.mounts] == [
+        ("demo_data", "/var/lib/postgresql/data", False),
+        ("/srv/demo/init", "/init", True),
+    ]
+    assert (db.health_check.command[0], db.health_check.interval) == ("pg_isready", 10_000)
+    assert (db.secrets[0].name, db.secrets[0].file) == ("password", "/srv/demo/password")
+    web = spec(found, "demo-web-2")
+    assert [attached.network for attached in web.networks] == ["demo_front", "demo_default"]
+    assert found.containers[1].depends_on[0].condition == stack_pb2.DEPENDENCY_CONDITION_HEALTHY
+    assert {network.name for network in found.networks} == {"demo_front", "demo_default"}
+    assert [volume.name for volume in found.volumes] == ["demo_data"]
+    assert all(field.verdict is Verdict.TAKEN for field in found.fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"command": "a 'b c'", "entrypoint": ["sh"]}, {"command": ["a", "b c"], "entrypoint": ["sh"]}),
+        ({"environment": ["A=1"]}, {"environment": {"A": "1"}}),
+        (
+            {"restart": "on-failure:3"},
+            {"restart": {"condition": "RESTART_CONDITION_ON_FAILURE", "maximumRetries": 3}},
+        ),
+        (
+            {"deploy": {"restart_policy": {"condition": "any"}}},
+            {"restart": {"condition": "RESTART_CONDITION_ALWAYS"}},
+        ),
+        ({}, {"restart": {"condition": "RESTART_CONDITION_NO"}}),
+        ({"mem_limit": "64m", "cpus": 0.5}, {"limits": {"memory": "67108864", "cpuMillis": 500}}),
+        ({"cpu_quota": 50000}, {"limits": {"cpuMillis": 500}}),
+        (
+            {"ulimits": {"nofile": {"soft": 1, "hard": 2}, "nproc": 3}},
+            {"ulimits": {"nofile": "1:2", "nproc": "3"}},
+        ),
+        ({"tmpfs": "/run:size=1m"}, {"tmpfs": {"/run": "size=1m"}}),
+        ({"extra_hosts": {"db": "10.0.0.1"}}, {"extraHosts": ["db:10.0.0.1"]}),
+        ({"extra_hosts": ["db=10.0.0.1"]}, {"extraHosts": ["db:10.0.0.1"]}),
+        ({"stop_grace_period": "1m30s"}, {"stopGrace": 90}),
+        ({"cap_drop": ["all"], "cap_add": ["CAP_CHOWN"]}, {"capDrop": ["ALL"], "capAdd": ["CHOWN"]}),
+        ({"healthcheck": {"disable": True}}, {"healthCheck": {"disabled": True}}),
+        (
+            {"logging": {"driver": "local", "options": {"max-size": 1}}},
+            {"logging": {"driver": "local", "options": {"max-size": "1"}}},
+        ),
+        ({"gpus": "all"}, {"gpus": {"capabilities": ["gpu"]}}),
+        ({"pull_policy": "always"}, {"pull": "PULL_POLICY_ALWAYS"}),
+        (
+            {"shm_size": "1m", "init": True, "user": 1000},
+            {"shmSize": "1048576", "init": True, "user": "1000"},
+        ),
+        (
+            {"volumes": [{"type": "tmpfs", "target": "/t", "tmpfs": {"size": "1m"}}]},
+            {"tmpfs": {"/t": "size=1048576"}},
+        ),
+        ({"sysctls": ["a.b=1"], "labels": ["x"]}, {"sysctls": {"a.b": "1"}, "labels": {"x": ""}}),
+        ({"devices": [{"source": "/dev/a", "target": "/dev/b"}]}, {"devices": ["/dev/a:/dev/b"]}),
+    ],
+)
+def test_fields(planned: Planned, fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    from google.protobuf import json_format
+
+    found = json_format.MessageToDict(one(planned, {"network_mode": "none", **fields}))
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def test_networks_are_joined_by_the_services_name(planned: Planned) -> None:
+    found = one(
+        planned,
+        {"networks": {"n": {"aliases": ["www"], "ipv4_address": "10.1.0.9"}}},
+        networks={"n": {"external": True, "name": "there"}},
+    )
+    attached = found.networks[0]
+    assert (attached.network, [*attached.aliases], attached.ipv4_address) == (
+        "there",
+        ["a", "www"],
+        "10.1.0.9",
+    )
+
+
+def test_namespaces_of_other_services(planned: Planned) -> None:
+    found = planned(
+        'services: {a: {image: x, network_mode: "service:b", pid: host}, b: {image: y, container_name: bb}}'
+    )
+    assert [one.name for one in found.containers] == ["bb", "demo-a-1"]
+    assert (spec(found).network_mode, spec(found).pid_mode) == ("container:bb", "host")
+
+
+def test_files_of_variables(planned: Planned) -> None:
+    files = {".env": "TAG=2\nB=from file", "a.env": "X=1"}
+    text = """
+services:
+  a:
+    image: x:${TAG}
+    environment: {B: , C: "${C:-c}", D: }
+    env_file: [a.env, {path: absent.env, required: false}]
+"""
+    found = planned(text, files, variables={"B": "given"})
+    container = spec(found)
+    assert (container.image, dict(container.environment)) == ("x:2", {"B": "given", "C": "c"})
+    assert [*container.environment_files] == ["/srv/demo/a.env"]
+    assert ("services.a.env_file[1]", Verdict.IGNORED) in [(one.path, one.verdict) for one in found.fields]
+
+
+def test_profiles(planned: Planned) -> None:
+    text = "services: {a: {image: x}, b: {image: y, profiles: [debug]}}"
+    assert [one.service for one in planned(text).containers] == ["a"]
+    assert [one.service for one in planned(text, profiles=["debug"]).containers] == ["a", "b"]
+    with pytest.raises(InvalidRequest, match="its profile is not chosen"):
+        planned("services: {a: {image: x, depends_on: [b]}, b: {image: y, profiles: [debug]}}")
+
+
+def test_extends_and_include(planned: Planned) -> None:
+    files = {
+        "base/common.yml": "services: {base: {image: x, environment: [A=1, B=1], volumes: [./d:/d], command: old}}",
+        "more/compose.yml": "services: {extra: {image: '${IMAGE}', volumes: ['./e:/e']}}",
+        "more/.env": "IMAGE=y",
+    }
+    text = """
+include: [more/compose.yml]
+services:
+  a:
+    extends: {file: base/common.yml, service: base}
+    environment: {B: 2}
+    command: new
+"""
+    found = planned(text, files)
+    container = spec(found)
+    assert (container.image, dict(container.environment), [*container.command]) == (
+        "x",
+        {"A": "1", "B": "2"},
+        ["new"],
+    )
+    assert container.mounts[0].source == "/srv/demo/base/d"
+    extra = spec(found, "demo-extra-1")
+    assert (extra.image, extra.mounts[0].source) == ("y", "/srv/demo/more/e")
+
+
+def test_every_field_gets_a_word(planned: Planned) -> None:
+    fields = {
+        "image": "x",
+        "memswap_limit": "1g",
+        "foo": 1,
+        "x-note": 2,
+        "volumes_from": ["b"],
+        "expose": [80],
+    }
+    found = planned(json.dumps({"services": {"a": fields}, "x-top": 1, "name": "other"}))
+    told = {field.path: field.verdict for field in found.fields}
+    assert told == {
+        "x-top": Verdict.IGNORED,
+        "name": Verdict.IGNORED,
+        "services.a.image": Verdict.TAKEN,
+        "services.a.memswap_limit": Verdict.IGNORED,
+        "services.a.foo": Verdict.UNSUPPORTED,
+        "services.a.x-note": Verdict.IGNORED,
+        "services.a.volumes_from": Verdict.UNSUPPORTED,
+        "services.a.expose": Verdict.IGNORED,
+    }
+    assert all(field.reason for field in found.fields if field.verdict is not Verdict.TAKEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("services: {a: {image: x, depends_on: [b]}, b: {image: y, depends_on: [a]}}", "a → b → a"),
+        ("services: {a: {image: '${X}'}}", "X is not set"),
+        ("services: {a: {image: x, depends_on: [b]}}", "there is no service b"),
+        ("services: {a: {build: .}}", "images are not built here"),
+        ("services: {a: {image: x, ports: ['1:99999']}}", "ports"),
+        ("services: {a: {image: x, volumes: ['v:/v']}}", "v is not among"),
+        ("services: {a: {image: x, networks: [n]}}", "n is not among"),
+        ("services: {a: {image: x, secrets: [s]}}", "s is not among"),
+        ("services: {a: {image: x, env_file: absent}}", "absent is not there"),
+        ("services: {a: {image: x, extends: a}}", "circle"),
+        ("services: {a: {image: x, extends: b}}", "no service b"),
+        ("services: {a: {image: x, container_name: n}, b: {image: x, container_name: n}}", "that of"),
+        ("services: {a: {image: x, container_name: n, scale: 2}}", "only one"),
+        ("services: {a: {image: x, volumes: ['~/x:/x']}}", "whole path"),
+        ("services: {}", "there are none"),
+        ("service: {a: {image: x}}", "no such section"),
+        ("[]", "no mapping"),
+        ("include: [absent.yml]\nservices: {a: {image: x}}", "absent.yml is not there"),
+        ("services: {a: 3}", "must be a mapping"),
+        ("services: {a: {image: x, restart: sometimes}}", "none of no, always"),
+    ],
+)
+def test_what_is_refused(planned: Planned, text: str, says: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        planned(text)
+    assert says in " ".join([raised.value.message, *(one.description for one in raised.value.violations)])
+    assert raised.value.next_step
+
+
+def test_files_that_include_one_another(planned: Planned) -> None:
+    files = {"docker-compose.yml": "include: [docker-compose.yml]\nservices: {a: {image: x}}"}
+    with pytest.raises(InvalidRequest, match="include"):
+        planned(files["docker-compose.yml"], files)
+
+
+KEYS = st.sampled_from(
+    [
+        "services",
+        "networks",
+        "volumes",
+        "secrets",
+        "configs",
+        "include",
+        "name",
+        "image",
+        "ports",
+        "environment",
+        "env_file",
+        "depends_on",
+        "deploy",
+        "extends",
+        "healthcheck",
+        "command",
+        "x-a",
+        "a",
+        "b",
+        "build",
+        "restart",
+        "profiles",
+        "logging",
+        "ulimits",
+        "devices",
+        "type",
+        "target",
+        "source",
+    ]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["${A}", "80:80", "a:/a", "no", "service:a", "1s", "1g"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(KEYS, VALUES, max_size=3), st.dictionaries(KEYS, VALUES, max_size=6))
+def test_any_mapping_is_planned_or_refused(top: dict[str, Any], service: dict[str, Any]) -> None:
+    document = {**top, "services": {"a": {"image": "x", **service}, "b": service}}
+    for text in (json.dumps(top), json.dumps(document)):
+        _either(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_is_planned_or_refused(text: str) -> None:
+    _either(text)
+
+
+def _either(text: str) -> None:
+    try:
+        found = plan(text, name="demo", directory=Path("/srv"), variables={}, read=lambda path: None)
+    except InvalidRequest:
+        return
+    assert found.containers

@@ -1,0 +1,68 @@
+"""A Stack's compose file becomes what is compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import InvalidRequest
+from nixcc.homelab.v1 import stack_pb2 as pb
+from services.homelab.containers.material import Materials
+from services.homelab.stacks.reading import fill, plan_text
+
+FILE = "services: {web: {image: 'docker.io/library/nginx:${TAG:-1}', volumes: ['./d:/d', 'v:/v']}}\nvolumes: {v: {}}"
+
+
+def test_from_text_or_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text(FILE)
+    (tmp_path / ".env").write_text("TAG=2")
+    spec = pb.Stack(compose_file=str(tmp_path / "compose.yml"))
+    assert not fill("shop", spec, Materials())
+    container = spec.containers[0]
+    assert (container.name, container.spec.image) == ("shop-web-1", "nginx:2")
+    assert container.spec.mounts[0].source == str(tmp_path / "d")
+    assert container.spec.running
+    assert [volume.name for volume in spec.volumes] == ["shop_v"]
+    again = pb.Stack()
+    again.CopyFrom(spec)
+    assert not fill("shop", again, Materials())
+    assert again == spec
+    stopped = pb.Stack(compose=FILE, project_directory="/srv", variables={"TAG": "3"}, running=False)
+    assert not fill("shop", stopped, Materials())
+    assert (stopped.containers[0].spec.image, stopped.containers[0].spec.running) == ("nginx:3", False)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (pb.Stack(), "either"),
+        (pb.Stack(compose="a", compose_file="/b"), "either"),
+        (pb.Stack(compose_file="/absent/compose.yml"), "/absent/compose.yml is not there"),
+        (pb.Stack(compose="services: {a: {image: x, foo: 1}}"), "services.a.foo"),
+        (pb.Stack(compose="services: {a: {image: x, depends_on: [a]}}"), "a → a"),
+        (pb.Stack(compose="services: {a: {image: x, volumes: ['/etc:/e']}}"), "is not in /srv"),
+        (pb.Stack(compose="services: {a: {image: x, container_name: b}}"), "the engine takes no container"),
+    ],
+)
+def test_what_is_refused(spec: pb.Stack, says: str) -> None:
+    found = fill("shop", spec, Materials([Path("/srv")]))
+    assert says in " ".join(one.description for one in found)
+
+
+def test_a_name_for_what_has_none() -> None:
+    def named(name: str, directory: str) -> str:
+        return plan_text(
+            "services: {a: {image: x}}",
+            name=name,
+            directory=directory,
+            variables={},
+            profiles=(),
+            environment_files=(),
+        ).name
+
+    assert named("", "/srv/My Shop") == "myshop"
+    assert named("", "/") == "stack"
+    assert named("other", "/srv/x") == "other"
+    with pytest.raises(InvalidRequest, match="relative paths"):
+        named("x", "relative")
