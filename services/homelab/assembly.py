@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc.aio
+
 from common.manager import Context, Service
-from nixcc.homelab.v1 import homelab_pb2_grpc
+from common.scheduler import Scheduler
+from nixcc.homelab.v1 import backup_pb2_grpc, homelab_pb2_grpc
+from services.homelab.backup import rpc as backup_rpc
+from services.homelab.backup.jobs import Jobs
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.declared import StateDeclared
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.drivers.own_state import OwnState
+from services.homelab.kinds.backup_job import BackupJobKind
 from services.homelab.kinds.container import ContainerKind
 from services.homelab.kinds.image import ImageKind
 from services.homelab.kinds.network import ContainerNetworkKind
@@ -31,6 +38,23 @@ def assemble(context: Context) -> Service:
     reason = _reason(context)
     materials = Materials(_allowed(context))
     servicer = HomelabServicer(HomelabService(engine, StateDeclared(context.peer("nixcc")).read), context)
+    jobs = Jobs(engine, OwnState(context.peer("system"), context.root), context.state_dir / "homelab/backups")
+    scheduler = Scheduler(jobs, "backup-schedule")
+
+    def register(server: grpc.aio.Server) -> None:
+        homelab_pb2_grpc.add_HomelabServiceServicer_to_server(servicer, server)
+        backup_pb2_grpc.add_BackupJobServiceServicer_to_server(
+            backup_rpc.BackupJobServicer(context, jobs), server
+        )
+
+    def close() -> None:
+        jobs.close()
+        scheduler.close()
+        engine.close()
+
+    if not reason:
+        jobs.start()
+        scheduler.start()
     return Service(
         name="homelab",
         kinds=(
@@ -39,12 +63,13 @@ def assemble(context: Context) -> Service:
             ContainerNetworkKind(engine, reason),
             ContainerVolumeKind(engine, reason),
             ImageKind(engine, reason),
+            BackupJobKind(jobs, scheduler.wake, reason),
         ),
         driver=engine.name,
-        register=lambda server: homelab_pb2_grpc.add_HomelabServiceServicer_to_server(servicer, server),
-        rpc_services=(NAME,),
+        register=register,
+        rpc_services=(NAME, backup_rpc.NAME),
         capabilities=engine.capabilities,
-        close=engine.close,
+        close=close,
     )
 
 

@@ -9,6 +9,7 @@ import grpc.aio
 
 from common.errors import ControlError
 from common.manager import Context, Service
+from common.scheduler import Scheduler
 from nixcc.resource.v1.resource_pb2 import Renderings
 from nixcc.system.v1 import (
     backup_pb2_grpc,
@@ -20,7 +21,6 @@ from nixcc.system.v1 import (
 from services.system import predecessor_rpc
 from services.system.backup import rpc as backup_rpc
 from services.system.backup.kind import StateBackupKind
-from services.system.backup.scheduler import Scheduler
 from services.system.backup.service import Backups
 from services.system.drivers.archive import ArchiveDriver
 from services.system.drivers.base import SystemdDriver

@@ -58,8 +58,7 @@ class _Output:
     """What a command wrote. Its messages are read as they are: a password may be a word that they are made of."""
 
     on_message: Callable[[Mapping[str, Any]], None]
-    secrets: Sequence[str]
-    # What it said for people, masked.
+    # What it said for people: not to be told before it is masked.
     complaints: list[str] = field(default_factory=list)
 
     def line(self, text: str) -> None:
@@ -74,7 +73,7 @@ class _Output:
                     self.on_message(message)
                 return
         if text.strip():
-            self.complaints.append(process.mask(text.strip(), self.secrets))
+            self.complaints.append(text.strip())
             del self.complaints[:-_COMPLAINTS]
 
 
@@ -225,15 +224,16 @@ class Restic:
         *,
         tag: str,
         keep: Mapping[str, int],
+        dry_run: bool = False,
         cancel: threading.Event | None = None,
     ) -> list[str]:
-        """Lets go of what the tag's snapshots hold beyond `keep` (last, hourly, daily…); the ids that went.
+        """Lets go of what the tag's snapshots hold beyond `keep` (last, hourly, daily…); the ids that went, or would.
 
         Snapshots without the tag are never touched. Nothing to keep would be all to lose: refused.
         """
         if not tag or not any(keep.values()):
             raise WrongState("no snapshot is let go of without a tag and something to keep")
-        arguments = ["forget", "--prune", "--tag", tag, "--group-by", "tags"]
+        arguments = ["forget", "--dry-run" if dry_run else "--prune", "--tag", tag, "--group-by", "tags"]
         for name, count in keep.items():
             if count:
                 arguments += [f"--keep-{name}", str(count)]
@@ -281,7 +281,7 @@ class Restic:
         if reason := self.unsupported():
             raise Unsupported(reason, next_step="install restic")
         with repository.environment(self._work) as (environment, secrets):
-            output = _Output(on_message, secrets)
+            output = _Output(on_message)
             argv = [self._program, "--json", "--cache-dir", str(self._work / "cache"), *arguments]
             ended = process.stream(
                 [*_MERGED, *argv],
@@ -293,4 +293,6 @@ class Restic:
                 cwd=Path("/"),
             )
         if ended.exit_code not in accepted:
-            raise translated(arguments[0], ended.exit_code, "\n".join(output.complaints), repository.shown)
+            said = "\n".join(output.complaints)
+            masked = process.mask(said, secrets)
+            raise translated(arguments[0], ended.exit_code, said, repository.shown, masked)

@@ -25,15 +25,20 @@ _DAMAGED = re.compile(
 )
 
 
-def translated(command: str, exit_code: int, text: str, repository: str) -> ControlError:
-    """The error behind a failed command; `text` and `repository` come with secrets masked."""
+def translated(command: str, exit_code: int, text: str, repository: str, shown: str = "") -> ControlError:
+    """The error behind a failed command.
+
+    `shown` is `text` with secrets masked (empty: it has none), and so is `repository`: a password may be a word that
+    restic's messages are made of, so they are read unmasked and told masked.
+    """
+    shown = shown or text
     low = text.lower()
     if "wrong password or no key found" in low:
         return Forbidden(
             f"the password does not open {repository}", next_step="correct what password_file holds"
         )
     if "already locked" in low:
-        held = next((line for line in text.splitlines() if "locked" in line.lower()), "")
+        held = next((line for line in shown.splitlines() if "locked" in line.lower()), "")
         return Locked(
             f"{repository} is locked: {held}".rstrip(": "),
             next_step="wait until the other run has ended; ncc removes locks of dead processes by itself",
@@ -49,19 +54,19 @@ def translated(command: str, exit_code: int, text: str, repository: str) -> Cont
             next_step="mount or restore what held it; a new one is only made at a job's first run",
         )
     if _UNREACHABLE.search(text):
-        return HostUnavailable(f"{repository} does not answer: {_last(text)}", retry_after=60)
+        return HostUnavailable(f"{repository} does not answer: {_last(shown)}", retry_after=60)
     if "permission denied" in low:
-        return Forbidden(f"{repository}: {_last(text)}", next_step="look at the permissions")
+        return Forbidden(f"{repository}: {_last(shown)}", next_step="look at the permissions")
     if "no matching id found" in low or "no snapshot found" in low or "not found for snapshot" in low:
         return NotFound(
             f"there is no such snapshot in {repository}", next_step="ncc homelab backup list shows them"
         )
     if command == "check" or _DAMAGED.search(text):
         return WrongState(
-            f"{repository} is damaged: {text.strip()[-1500:]}",
+            f"{repository} is damaged: {shown.strip()[-1500:]}",
             next_step="restore what can be read, look at its disk, then use restic rebuild-index and prune",
         )
-    return CommandFailed(["restic", command], exit_code, text)
+    return CommandFailed(["restic", command], exit_code, shown)
 
 
 def _last(text: str) -> str:

@@ -33,3 +33,16 @@ def test_an_unreachable_backend_is_never_taken_for_an_absent_repository() -> Non
     """Else a new one would be made where the old one only can't be seen."""
     text = "Fatal: unable to open config file: Get https://x/config: i/o timeout\nIs there a repository at x?"
     assert not isinstance(translated("cat", 1, text, "x"), NotFound)
+
+
+def test_what_is_quoted_is_masked_and_what_is_read_is_not() -> None:
+    for command, said in (
+        ("check", "pack secret is damaged"),
+        ("backup", "secret: something else"),
+        ("backup", "dial tcp secret: connection refused"),
+        ("backup", "secret: permission denied"),
+        ("backup", "repository is already locked by secret"),
+    ):
+        error = translated(command, 1, said, "/r", said.replace("secret", "********"))
+        assert "secret" not in str(error)
+        assert "********" in str(error)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_options__pb2
+from nixcc.resource.v1 import resource_pb2 as nixcc_dot_resource_dot_v1_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnixcc/homelab/v1/backup.proto\x12\x10nixcc.homelab.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fnixcc/resource/v1/options.proto\"\xed\x08\n\tBackupJob\x12$\n\nrepository\x18\x01 \x01(\tB\x0b\xd2\xc1\x18\x07\x08\x01h\x80 x\x01H\x00\x88\x01\x01\x12*\n\rpassword_file\x18\x02 \x01(\tB\x0e\xd2\xc1\x18\n\x08\x01\x62\x03/.*h\x80 H\x01\x88\x01\x01\x12+\n\x10\x65nvironment_file\x18\x03 \x01(\tB\x0c\xd2\xc1\x18\x08\x62\x03/.*h\x80 H\x02\x88\x01\x01\x12\x1a\n\x05paths\x18\x04 \x03(\tB\x0b\xd2\xc1\x18\x07\x30\x02\x62\x03/.*\x12\x17\n\x07volumes\x18\x05 \x03(\tB\x06\xd2\xc1\x18\x02\x30\x02\x12\x13\n\x03vms\x18\x06 \x03(\tB\x06\xd2\xc1\x18\x02\x30\x02\x12\x16\n\town_state\x18\x07 \x01(\x08H\x03\x88\x01\x01\x12\x10\n\x08\x65xcludes\x18\x08 \x03(\t\x12+\n\x05hooks\x18\t \x03(\x0b\x32\x1c.nixcc.homelab.v1.BackupHook\x12 \n\x08schedule\x18\n \x01(\tB\t\xd2\xc1\x18\x05\x08\x01h\x80\x02H\x04\x88\x01\x01\x12\x1e\n\ttime_zone\x18\x0b \x01(\tB\x06\xd2\xc1\x18\x02h@H\x05\x88\x01\x01\x12\x39\n\tretention\x18\x0c \x01(\x0b\x32!.nixcc.homelab.v1.BackupRetentionH\x06\x88\x01\x01\x12$\n\x0e\x63heck_schedule\x18\r \x01(\tB\x07\xd2\xc1\x18\x03h\x80\x02H\x07\x88\x01\x01\x12\'\n\x12\x63heck_data_percent\x18\x0e \x01(\rB\x06\xd2\xc1\x18\x02XdH\x08\x88\x01\x01\x12+\n\x15restore_test_schedule\x18\x0f \x01(\tB\x07\xd2\xc1\x18\x03h\x80\x02H\t\x88\x01\x01\x12\"\n\roverdue_after\x18\x10 \x01(\rB\x06\xd2\xc1\x18\x02@\x03H\n\x88\x01\x01\x12\x13\n\x06paused\x18\x11 \x01(\x08H\x0b\x88\x01\x01\x12=\n\x0clast_success\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xd2\xc1\x18\x02(\x01H\x0c\x88\x01\x01\x12%\n\x10last_added_bytes\x18\x15 \x01(\x04\x42\x06\xd2\xc1\x18\x02(\x01H\r\x88\x01\x01\x12%\n\x10last_total_bytes\x18\x16 \x01(\x04\x42\x06\xd2\xc1\x18\x02(\x01H\x0e\x88\x01\x01\x12\x39\n\x08next_run\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xd2\xc1\x18\x02(\x01H\x0f\x88\x01\x01\x12!\n\nlast_error\x18\x18 \x01(\tB\x08\xd2\xc1\x18\x04(\x01p\x01H\x10\x88\x01\x01\x42\r\n\x0b_repositoryB\x10\n\x0e_password_fileB\x13\n\x11_environment_fileB\x0c\n\n_own_stateB\x0b\n\t_scheduleB\x0c\n\n_time_zoneB\x0c\n\n_retentionB\x11\n\x0f_check_scheduleB\x15\n\x13_check_data_percentB\x18\n\x16_restore_test_scheduleB\x10\n\x0e_overdue_afterB\t\n\x07_pausedB\x0f\n\r_last_successB\x13\n\x11_last_added_bytesB\x13\n\x11_last_total_bytesB\x0b\n\t_next_runB\r\n\x0b_last_error\"\xea\x01\n\nBackupHook\x12\x1e\n\tcontainer\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12?\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\".nixcc.homelab.v1.BackupHookActionB\x06\xd2\xc1\x18\x02\x08\x01H\x01\x88\x01\x01\x12\x17\n\x07\x63ommand\x18\x03 \x03(\tB\x06\xd2\xc1\x18\x02h@\x12;\n\tfile_name\x18\x04 \x01(\tB#\xd2\xc1\x18\x1f\x62\x1a[A-Za-z0-9][A-Za-z0-9._-]*h\x80\x01H\x02\x88\x01\x01\x42\x0c\n\n_containerB\t\n\x07_actionB\x0c\n\n_file_name\"\xcd\x01\n\x0f\x42\x61\x63kupRetention\x12\x11\n\x04last\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06hourly\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05\x64\x61ily\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x13\n\x06weekly\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x14\n\x07monthly\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x13\n\x06yearly\x18\x06 \x01(\rH\x05\x88\x01\x01\x42\x07\n\x05_lastB\t\n\x07_hourlyB\x08\n\x06_dailyB\t\n\x07_weeklyB\n\n\x08_monthlyB\t\n\x07_yearly*\x8e\x01\n\x10\x42\x61\x63kupHookAction\x12\"\n\x1e\x42\x41\x43KUP_HOOK_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x42\x41\x43KUP_HOOK_ACTION_PAUSE\x10\x01\x12\x1b\n\x17\x42\x41\x43KUP_HOOK_ACTION_STOP\x10\x02\x12\x1b\n\x17\x42\x41\x43KUP_HOOK_ACTION_DUMP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnixcc/homelab/v1/backup.proto\x12\x10nixcc.homelab.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fnixcc/resource/v1/options.proto\x1a nixcc/resource/v1/resource.proto\"\x97\t\n\tBackupJob\x12$\n\nrepository\x18\x01 \x01(\tB\x0b\xd2\xc1\x18\x07\x08\x01h\x80 x\x01H\x00\x88\x01\x01\x12*\n\rpassword_file\x18\x02 \x01(\tB\x0e\xd2\xc1\x18\n\x08\x01\x62\x03/.*h\x80 H\x01\x88\x01\x01\x12+\n\x10\x65nvironment_file\x18\x03 \x01(\tB\x0c\xd2\xc1\x18\x08\x62\x03/.*h\x80 H\x02\x88\x01\x01\x12\x1a\n\x05paths\x18\x04 \x03(\tB\x0b\xd2\xc1\x18\x07\x30\x02\x62\x03/.*\x12\x17\n\x07volumes\x18\x05 \x03(\tB\x06\xd2\xc1\x18\x02\x30\x02\x12\x13\n\x03vms\x18\x06 \x03(\tB\x06\xd2\xc1\x18\x02\x30\x02\x12\x16\n\town_state\x18\x07 \x01(\x08H\x03\x88\x01\x01\x12\x10\n\x08\x65xcludes\x18\x08 \x03(\t\x12+\n\x05hooks\x18\t \x03(\x0b\x32\x1c.nixcc.homelab.v1.BackupHook\x12 \n\x08schedule\x18\n \x01(\tB\t\xd2\xc1\x18\x05\x08\x01h\x80\x02H\x04\x88\x01\x01\x12\x1e\n\ttime_zone\x18\x0b \x01(\tB\x06\xd2\xc1\x18\x02h@H\x05\x88\x01\x01\x12\x39\n\tretention\x18\x0c \x01(\x0b\x32!.nixcc.homelab.v1.BackupRetentionH\x06\x88\x01\x01\x12$\n\x0e\x63heck_schedule\x18\r \x01(\tB\x07\xd2\xc1\x18\x03h\x80\x02H\x07\x88\x01\x01\x12\'\n\x12\x63heck_data_percent\x18\x0e \x01(\rB\x06\xd2\xc1\x18\x02XdH\x08\x88\x01\x01\x12+\n\x15restore_test_schedule\x18\x0f \x01(\tB\x07\xd2\xc1\x18\x03h\x80\x02H\t\x88\x01\x01\x12\"\n\roverdue_after\x18\x10 \x01(\rB\x06\xd2\xc1\x18\x02@\x03H\n\x88\x01\x01\x12\x13\n\x06paused\x18\x11 \x01(\x08H\x0b\x88\x01\x01\x12=\n\x0clast_success\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xd2\xc1\x18\x02(\x01H\x0c\x88\x01\x01\x12%\n\x10last_added_bytes\x18\x15 \x01(\x04\x42\x06\xd2\xc1\x18\x02(\x01H\r\x88\x01\x01\x12%\n\x10last_total_bytes\x18\x16 \x01(\x04\x42\x06\xd2\xc1\x18\x02(\x01H\x0e\x88\x01\x01\x12\x39\n\x08next_run\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xd2\xc1\x18\x02(\x01H\x0f\x88\x01\x01\x12!\n\nlast_error\x18\x18 \x01(\tB\x08\xd2\xc1\x18\x04(\x01p\x01H\x10\x88\x01\x01:(\xca\xc1\x18$\x10\x01\x1a\nbackupjobs*\x08schedule*\nrepositoryB\r\n\x0b_repositoryB\x10\n\x0e_password_fileB\x13\n\x11_environment_fileB\x0c\n\n_own_stateB\x0b\n\t_scheduleB\x0c\n\n_time_zoneB\x0c\n\n_retentionB\x11\n\x0f_check_scheduleB\x15\n\x13_check_data_percentB\x18\n\x16_restore_test_scheduleB\x10\n\x0e_overdue_afterB\t\n\x07_pausedB\x0f\n\r_last_successB\x13\n\x11_last_added_bytesB\x13\n\x11_last_total_bytesB\x0b\n\t_next_runB\r\n\x0b_last_error\"\xea\x01\n\nBackupHook\x12\x1e\n\tcontainer\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12?\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\".nixcc.homelab.v1.BackupHookActionB\x06\xd2\xc1\x18\x02\x08\x01H\x01\x88\x01\x01\x12\x17\n\x07\x63ommand\x18\x03 \x03(\tB\x06\xd2\xc1\x18\x02h@\x12;\n\tfile_name\x18\x04 \x01(\tB#\xd2\xc1\x18\x1f\x62\x1a[A-Za-z0-9][A-Za-z0-9._-]*h\x80\x01H\x02\x88\x01\x01\x42\x0c\n\n_containerB\t\n\x07_actionB\x0c\n\n_file_name\"\xcd\x01\n\x0f\x42\x61\x63kupRetention\x12\x11\n\x04last\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06hourly\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05\x64\x61ily\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x13\n\x06weekly\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x14\n\x07monthly\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x13\n\x06yearly\x18\x06 \x01(\rH\x05\x88\x01\x01\x42\x07\n\x05_lastB\t\n\x07_hourlyB\x08\n\x06_dailyB\t\n\x07_weeklyB\n\n\x08_monthlyB\t\n\x07_yearly\"\x17\n\x15ListBackupJobsRequest\"I\n\x16ListBackupJobsResponse\x12/\n\x04jobs\x18\x01 \x03(\x0b\x32!.nixcc.homelab.v1.BackupJobStatus\"\xcd\x02\n\x0f\x42\x61\x63kupJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x30\n\x0clast_success\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08last_try\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08next_run\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x0f\n\x07overdue\x18\x06 \x01(\x08\x12\x0f\n\x07running\x18\x07 \x01(\x08\x12)\n\x04runs\x18\x08 \x03(\x0b\x32\x1b.nixcc.homelab.v1.BackupRun\x12\x13\n\x0b\x63heck_error\x18\t \x01(\t\x12.\n\nlast_check\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa6\x01\n\tBackupRun\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x10\n\x08snapshot\x18\x03 \x01(\t\x12\r\n\x05\x66iles\x18\x04 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x03\x12\x13\n\x0b\x61\x64\x64\x65\x64_bytes\x18\x06 \x01(\x03\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"\"\n\x13RunBackupJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x7f\n\x14RunBackupJobResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12-\n\x06result\x18\x02 \x01(\x0b\x32\x1b.nixcc.homelab.v1.BackupRunH\x00\x42\x07\n\x05\x65vent\")\n\x1aListBackupSnapshotsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"R\n\x1bListBackupSnapshotsResponse\x12\x33\n\tsnapshots\x18\x01 \x03(\x0b\x32 .nixcc.homelab.v1.BackupSnapshot\"9\n\x0e\x42\x61\x63kupSnapshot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04time\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\"L\n\x1b\x42rowseBackupSnapshotRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\"K\n\x1c\x42rowseBackupSnapshotResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b\x32\x1c.nixcc.homelab.v1.BackupNode\"K\n\nBackupNode\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x13\n\x0bmodify_time\x18\x04 \x01(\t\"n\n\x1cRestoreBackupSnapshotRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\t\x12\x10\n\x08in_place\x18\x05 \x01(\x08\"\x95\x01\n\x1dRestoreBackupSnapshotResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12:\n\x06result\x18\x02 \x01(\x0b\x32(.nixcc.homelab.v1.RestoredBackupSnapshotH\x00\x42\x07\n\x05\x65vent\":\n\x16RestoredBackupSnapshot\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\"L\n\x16VerifyBackupJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x61ta_percent\x18\x02 \x01(\r\x12\x0f\n\x07restore\x18\x03 \x01(\x08\"\x8a\x01\n\x17VerifyBackupJobResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12\x35\n\x06result\x18\x02 \x01(\x0b\x32#.nixcc.homelab.v1.VerifiedBackupJobH\x00\x42\x07\n\x05\x65vent\"%\n\x11VerifiedBackupJob\x12\x10\n\x08snapshot\x18\x01 \x01(\t\"<\n\x1c\x46orgetBackupSnapshotsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x97\x01\n\x1d\x46orgetBackupSnapshotsResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12<\n\x06result\x18\x02 \x01(\x0b\x32*.nixcc.homelab.v1.ForgottenBackupSnapshotsH\x00\x42\x07\n\x05\x65vent\"-\n\x18\x46orgottenBackupSnapshots\x12\x11\n\tsnapshots\x18\x01 \x03(\t*\x8e\x01\n\x10\x42\x61\x63kupHookAction\x12\"\n\x1e\x42\x41\x43KUP_HOOK_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x42\x41\x43KUP_HOOK_ACTION_PAUSE\x10\x01\x12\x1b\n\x17\x42\x41\x43KUP_HOOK_ACTION_STOP\x10\x02\x12\x1b\n\x17\x42\x41\x43KUP_HOOK_ACTION_DUMP\x10\x03\x32\xa5\x06\n\x10\x42\x61\x63kupJobService\x12\x63\n\x0eListBackupJobs\x12\'.nixcc.homelab.v1.ListBackupJobsRequest\x1a(.nixcc.homelab.v1.ListBackupJobsResponse\x12_\n\x0cRunBackupJob\x12%.nixcc.homelab.v1.RunBackupJobRequest\x1a&.nixcc.homelab.v1.RunBackupJobResponse0\x01\x12r\n\x13ListBackupSnapshots\x12,.nixcc.homelab.v1.ListBackupSnapshotsRequest\x1a-.nixcc.homelab.v1.ListBackupSnapshotsResponse\x12u\n\x14\x42rowseBackupSnapshot\x12-.nixcc.homelab.v1.BrowseBackupSnapshotRequest\x1a..nixcc.homelab.v1.BrowseBackupSnapshotResponse\x12z\n\x15RestoreBackupSnapshot\x12..nixcc.homelab.v1.RestoreBackupSnapshotRequest\x1a/.nixcc.homelab.v1.RestoreBackupSnapshotResponse0\x01\x12h\n\x0fVerifyBackupJob\x12(.nixcc.homelab.v1.VerifyBackupJobRequest\x1a).nixcc.homelab.v1.VerifyBackupJobResponse0\x01\x12z\n\x15\x46orgetBackupSnapshots\x12..nixcc.homelab.v1.ForgetBackupSnapshotsRequest\x1a/.nixcc.homelab.v1.ForgetBackupSnapshotsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,6 +68,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BACKUPJOB'].fields_by_name['next_run']._serialized_options = b'\322\301\030\002(\001'
   _globals['_BACKUPJOB'].fields_by_name['last_error']._loaded_options = None
   _globals['_BACKUPJOB'].fields_by_name['last_error']._serialized_options = b'\322\301\030\004(\001p\001'
+  _globals['_BACKUPJOB']._loaded_options = None
+  _globals['_BACKUPJOB']._serialized_options = b'\312\301\030$\020\001\032\nbackupjobs*\010schedule*\nrepository'
   _globals['_BACKUPHOOK'].fields_by_name['container']._loaded_options = None
   _globals['_BACKUPHOOK'].fields_by_name['container']._serialized_options = b'\322\301\030\002\010\001'
   _globals['_BACKUPHOOK'].fields_by_name['action']._loaded_options = None
@@ -75,12 +78,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BACKUPHOOK'].fields_by_name['command']._serialized_options = b'\322\301\030\002h@'
   _globals['_BACKUPHOOK'].fields_by_name['file_name']._loaded_options = None
   _globals['_BACKUPHOOK'].fields_by_name['file_name']._serialized_options = b'\322\301\030\037b\032[A-Za-z0-9][A-Za-z0-9._-]*h\200\001'
-  _globals['_BACKUPHOOKACTION']._serialized_start=1699
-  _globals['_BACKUPHOOKACTION']._serialized_end=1841
-  _globals['_BACKUPJOB']._serialized_start=118
-  _globals['_BACKUPJOB']._serialized_end=1251
-  _globals['_BACKUPHOOK']._serialized_start=1254
-  _globals['_BACKUPHOOK']._serialized_end=1488
-  _globals['_BACKUPRETENTION']._serialized_start=1491
-  _globals['_BACKUPRETENTION']._serialized_end=1696
+  _globals['_BACKUPHOOKACTION']._serialized_start=3808
+  _globals['_BACKUPHOOKACTION']._serialized_end=3950
+  _globals['_BACKUPJOB']._serialized_start=152
+  _globals['_BACKUPJOB']._serialized_end=1327
+  _globals['_BACKUPHOOK']._serialized_start=1330
+  _globals['_BACKUPHOOK']._serialized_end=1564
+  _globals['_BACKUPRETENTION']._serialized_start=1567
+  _globals['_BACKUPRETENTION']._serialized_end=1772
+  _globals['_LISTBACKUPJOBSREQUEST']._serialized_start=1774
+  _globals['_LISTBACKUPJOBSREQUEST']._serialized_end=1797
+  _globals['_LISTBACKUPJOBSRESPONSE']._serialized_start=1799
+  _globals['_LISTBACKUPJOBSRESPONSE']._serialized_end=1872
+  _globals['_BACKUPJOBSTATUS']._serialized_start=1875
+  _globals['_BACKUPJOBSTATUS']._serialized_end=2208
+  _globals['_BACKUPRUN']._serialized_start=2211
+  _globals['_BACKUPRUN']._serialized_end=2377
+  _globals['_RUNBACKUPJOBREQUEST']._serialized_start=2379
+  _globals['_RUNBACKUPJOBREQUEST']._serialized_end=2413
+  _globals['_RUNBACKUPJOBRESPONSE']._serialized_start=2415
+  _globals['_RUNBACKUPJOBRESPONSE']._serialized_end=2542
+  _globals['_LISTBACKUPSNAPSHOTSREQUEST']._serialized_start=2544
+  _globals['_LISTBACKUPSNAPSHOTSREQUEST']._serialized_end=2585
+  _globals['_LISTBACKUPSNAPSHOTSRESPONSE']._serialized_start=2587
+  _globals['_LISTBACKUPSNAPSHOTSRESPONSE']._serialized_end=2669
+  _globals['_BACKUPSNAPSHOT']._serialized_start=2671
+  _globals['_BACKUPSNAPSHOT']._serialized_end=2728
+  _globals['_BROWSEBACKUPSNAPSHOTREQUEST']._serialized_start=2730
+  _globals['_BROWSEBACKUPSNAPSHOTREQUEST']._serialized_end=2806
+  _globals['_BROWSEBACKUPSNAPSHOTRESPONSE']._serialized_start=2808
+  _globals['_BROWSEBACKUPSNAPSHOTRESPONSE']._serialized_end=2883
+  _globals['_BACKUPNODE']._serialized_start=2885
+  _globals['_BACKUPNODE']._serialized_end=2960
+  _globals['_RESTOREBACKUPSNAPSHOTREQUEST']._serialized_start=2962
+  _globals['_RESTOREBACKUPSNAPSHOTREQUEST']._serialized_end=3072
+  _globals['_RESTOREBACKUPSNAPSHOTRESPONSE']._serialized_start=3075
+  _globals['_RESTOREBACKUPSNAPSHOTRESPONSE']._serialized_end=3224
+  _globals['_RESTOREDBACKUPSNAPSHOT']._serialized_start=3226
+  _globals['_RESTOREDBACKUPSNAPSHOT']._serialized_end=3284
+  _globals['_VERIFYBACKUPJOBREQUEST']._serialized_start=3286
+  _globals['_VERIFYBACKUPJOBREQUEST']._serialized_end=3362
+  _globals['_VERIFYBACKUPJOBRESPONSE']._serialized_start=3365
+  _globals['_VERIFYBACKUPJOBRESPONSE']._serialized_end=3503
+  _globals['_VERIFIEDBACKUPJOB']._serialized_start=3505
+  _globals['_VERIFIEDBACKUPJOB']._serialized_end=3542
+  _globals['_FORGETBACKUPSNAPSHOTSREQUEST']._serialized_start=3544
+  _globals['_FORGETBACKUPSNAPSHOTSREQUEST']._serialized_end=3604
+  _globals['_FORGETBACKUPSNAPSHOTSRESPONSE']._serialized_start=3607
+  _globals['_FORGETBACKUPSNAPSHOTSRESPONSE']._serialized_end=3758
+  _globals['_FORGOTTENBACKUPSNAPSHOTS']._serialized_start=3760
+  _globals['_FORGOTTENBACKUPSNAPSHOTS']._serialized_end=3805
+  _globals['_BACKUPJOBSERVICE']._serialized_start=3953
+  _globals['_BACKUPJOBSERVICE']._serialized_end=4758
 # @@protoc_insertion_point(module_scope)

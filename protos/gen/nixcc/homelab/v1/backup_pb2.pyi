@@ -10,6 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import nixcc.resource.v1.resource_pb2
 import sys
 import typing
 
@@ -85,7 +86,7 @@ class BackupJob(google.protobuf.message.Message):
     environment_file: builtins.str
     """A file of the host with the backend's variables, `AWS_ACCESS_KEY_ID=…` a line."""
     own_state: builtins.bool
-    """The control center's own state."""
+    """The control center's own state, and /etc/nixos: an archive that the repository's password opens, too."""
     schedule: builtins.str
     """When, as a cron expression: `30 3 * * *`."""
     time_zone: builtins.str
@@ -116,7 +117,9 @@ class BackupJob(google.protobuf.message.Message):
 
     @property
     def vms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Virtual machines whose disks are kept, as they are at one moment."""
+        """Virtual machines whose disks are kept, as they are at one moment. Refused by this version: name the disks of a
+        machine that is off under `paths`.
+        """
 
     @property
     def excludes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -292,3 +295,561 @@ class BackupRetention(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_yearly", b"_yearly"]) -> typing.Literal["yearly"] | None: ...
 
 global___BackupRetention = BackupRetention
+
+@typing.final
+class ListBackupJobsRequest(google.protobuf.message.Message):
+    """Which jobs: all."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ListBackupJobsRequest = ListBackupJobsRequest
+
+@typing.final
+class ListBackupJobsResponse(google.protobuf.message.Message):
+    """The jobs, by name."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: builtins.int
+    @property
+    def jobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BackupJobStatus]:
+        """Each."""
+
+    def __init__(
+        self,
+        *,
+        jobs: collections.abc.Iterable[global___BackupJobStatus] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["jobs", b"jobs"]) -> None: ...
+
+global___ListBackupJobsResponse = ListBackupJobsResponse
+
+@typing.final
+class BackupJobStatus(google.protobuf.message.Message):
+    """How a job is doing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    LAST_SUCCESS_FIELD_NUMBER: builtins.int
+    LAST_TRY_FIELD_NUMBER: builtins.int
+    NEXT_RUN_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    OVERDUE_FIELD_NUMBER: builtins.int
+    RUNNING_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    CHECK_ERROR_FIELD_NUMBER: builtins.int
+    LAST_CHECK_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """Its name."""
+    error: builtins.str
+    """What went wrong last; empty: nothing."""
+    overdue: builtins.bool
+    """It has not succeeded in time."""
+    running: builtins.bool
+    """It runs now."""
+    check_error: builtins.str
+    """What was wrong when the repository was last checked; empty: nothing."""
+    @property
+    def last_success(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The last good backup; absent: none yet."""
+
+    @property
+    def last_try(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was last tried; absent: never."""
+
+    @property
+    def next_run(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it runs next; absent: never, or it is paused."""
+
+    @property
+    def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BackupRun]:
+        """The last runs, newest first."""
+
+    @property
+    def last_check(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the repository was last checked; absent: never."""
+
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        last_success: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        last_try: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        next_run: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        error: builtins.str = ...,
+        overdue: builtins.bool = ...,
+        running: builtins.bool = ...,
+        runs: collections.abc.Iterable[global___BackupRun] | None = ...,
+        check_error: builtins.str = ...,
+        last_check: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["last_check", b"last_check", "last_success", b"last_success", "last_try", b"last_try", "next_run", b"next_run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["check_error", b"check_error", "error", b"error", "job", b"job", "last_check", b"last_check", "last_success", b"last_success", "last_try", b"last_try", "next_run", b"next_run", "overdue", b"overdue", "running", b"running", "runs", b"runs"]) -> None: ...
+
+global___BackupJobStatus = BackupJobStatus
+
+@typing.final
+class BackupRun(google.protobuf.message.Message):
+    """A run of a job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    ADDED_BYTES_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    seconds: builtins.float
+    """How long it took, in seconds."""
+    snapshot: builtins.str
+    """The snapshot; empty: it failed."""
+    files: builtins.int
+    """Files in it."""
+    total_bytes: builtins.int
+    """Bytes in it."""
+    added_bytes: builtins.int
+    """Bytes that it added to the repository."""
+    error: builtins.str
+    """What went wrong; empty: nothing."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it began."""
+
+    def __init__(
+        self,
+        *,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        seconds: builtins.float = ...,
+        snapshot: builtins.str = ...,
+        files: builtins.int = ...,
+        total_bytes: builtins.int = ...,
+        added_bytes: builtins.int = ...,
+        error: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["added_bytes", b"added_bytes", "error", b"error", "files", b"files", "seconds", b"seconds", "snapshot", b"snapshot", "start_time", b"start_time", "total_bytes", b"total_bytes"]) -> None: ...
+
+global___BackupRun = BackupRun
+
+@typing.final
+class RunBackupJobRequest(google.protobuf.message.Message):
+    """Which job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job"]) -> None: ...
+
+global___RunBackupJobRequest = RunBackupJobRequest
+
+@typing.final
+class RunBackupJobResponse(google.protobuf.message.Message):
+    """An event of the way there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___BackupRun:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___BackupRun | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___RunBackupJobResponse = RunBackupJobResponse
+
+@typing.final
+class ListBackupSnapshotsRequest(google.protobuf.message.Message):
+    """Of which job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job"]) -> None: ...
+
+global___ListBackupSnapshotsRequest = ListBackupSnapshotsRequest
+
+@typing.final
+class ListBackupSnapshotsResponse(google.protobuf.message.Message):
+    """What it has made."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
+    @property
+    def snapshots(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BackupSnapshot]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: collections.abc.Iterable[global___BackupSnapshot] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["snapshots", b"snapshots"]) -> None: ...
+
+global___ListBackupSnapshotsResponse = ListBackupSnapshotsResponse
+
+@typing.final
+class BackupSnapshot(google.protobuf.message.Message):
+    """A backup in a repository."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    PATHS_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Its id."""
+    time: builtins.str
+    """When it was made."""
+    @property
+    def paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What it holds."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        time: builtins.str = ...,
+        paths: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "paths", b"paths", "time", b"time"]) -> None: ...
+
+global___BackupSnapshot = BackupSnapshot
+
+@typing.final
+class BrowseBackupSnapshotRequest(google.protobuf.message.Message):
+    """What of a snapshot."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    FOLDER_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """The job."""
+    snapshot: builtins.str
+    """The snapshot's id, its beginning, or `latest`."""
+    folder: builtins.str
+    """The folder; empty: the root."""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        snapshot: builtins.str = ...,
+        folder: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["folder", b"folder", "job", b"job", "snapshot", b"snapshot"]) -> None: ...
+
+global___BrowseBackupSnapshotRequest = BrowseBackupSnapshotRequest
+
+@typing.final
+class BrowseBackupSnapshotResponse(google.protobuf.message.Message):
+    """What lies there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: builtins.int
+    @property
+    def nodes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BackupNode]:
+        """Each, by name."""
+
+    def __init__(
+        self,
+        *,
+        nodes: collections.abc.Iterable[global___BackupNode] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["nodes", b"nodes"]) -> None: ...
+
+global___BrowseBackupSnapshotResponse = BrowseBackupSnapshotResponse
+
+@typing.final
+class BackupNode(google.protobuf.message.Message):
+    """A file or folder in a snapshot."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    MODIFY_TIME_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Where."""
+    type: builtins.str
+    """`file`, `dir`, `symlink` …"""
+    size: builtins.int
+    """Bytes."""
+    modify_time: builtins.str
+    """When it was changed."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        type: builtins.str = ...,
+        size: builtins.int = ...,
+        modify_time: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["modify_time", b"modify_time", "path", b"path", "size", b"size", "type", b"type"]) -> None: ...
+
+global___BackupNode = BackupNode
+
+@typing.final
+class RestoreBackupSnapshotRequest(google.protobuf.message.Message):
+    """What to restore."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    PATHS_FIELD_NUMBER: builtins.int
+    IN_PLACE_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """The job."""
+    snapshot: builtins.str
+    """The snapshot's id, its beginning, or `latest`."""
+    target: builtins.str
+    """The folder to make; empty: one below /var/restore."""
+    in_place: builtins.bool
+    """Where they came from, over what is there."""
+    @property
+    def paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Only these files and folders; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        snapshot: builtins.str = ...,
+        target: builtins.str = ...,
+        paths: collections.abc.Iterable[builtins.str] | None = ...,
+        in_place: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["in_place", b"in_place", "job", b"job", "paths", b"paths", "snapshot", b"snapshot", "target", b"target"]) -> None: ...
+
+global___RestoreBackupSnapshotRequest = RestoreBackupSnapshotRequest
+
+@typing.final
+class RestoreBackupSnapshotResponse(google.protobuf.message.Message):
+    """An event of the way there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___RestoredBackupSnapshot:
+        """What was restored."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___RestoredBackupSnapshot | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___RestoreBackupSnapshotResponse = RestoreBackupSnapshotResponse
+
+@typing.final
+class RestoredBackupSnapshot(google.protobuf.message.Message):
+    """What was restored; every byte was compared with the repository's."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: builtins.int
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    target: builtins.str
+    """Where it lies."""
+    snapshot: builtins.str
+    """The snapshot's id."""
+    def __init__(
+        self,
+        *,
+        target: builtins.str = ...,
+        snapshot: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["snapshot", b"snapshot", "target", b"target"]) -> None: ...
+
+global___RestoredBackupSnapshot = RestoredBackupSnapshot
+
+@typing.final
+class VerifyBackupJobRequest(google.protobuf.message.Message):
+    """What to verify."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    DATA_PERCENT_FIELD_NUMBER: builtins.int
+    RESTORE_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """The job."""
+    data_percent: builtins.int
+    """How much of the data is read, in percent; 0: only what says where it is."""
+    restore: builtins.bool
+    """Also restore the newest snapshot into a folder that is removed afterwards."""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        data_percent: builtins.int = ...,
+        restore: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_percent", b"data_percent", "job", b"job", "restore", b"restore"]) -> None: ...
+
+global___VerifyBackupJobRequest = VerifyBackupJobRequest
+
+@typing.final
+class VerifyBackupJobResponse(google.protobuf.message.Message):
+    """An event of the way there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___VerifiedBackupJob:
+        """It is well."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___VerifiedBackupJob | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___VerifyBackupJobResponse = VerifyBackupJobResponse
+
+@typing.final
+class VerifiedBackupJob(google.protobuf.message.Message):
+    """A repository that is well."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    snapshot: builtins.str
+    """The snapshot that was restored; empty: none was."""
+    def __init__(
+        self,
+        *,
+        snapshot: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["snapshot", b"snapshot"]) -> None: ...
+
+global___VerifiedBackupJob = VerifiedBackupJob
+
+@typing.final
+class ForgetBackupSnapshotsRequest(google.protobuf.message.Message):
+    """Whose snapshots."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """The job."""
+    dry_run: builtins.bool
+    """Only tell."""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        dry_run: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "job", b"job"]) -> None: ...
+
+global___ForgetBackupSnapshotsRequest = ForgetBackupSnapshotsRequest
+
+@typing.final
+class ForgetBackupSnapshotsResponse(google.protobuf.message.Message):
+    """An event of the way there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___ForgottenBackupSnapshots:
+        """What went."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___ForgottenBackupSnapshots | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___ForgetBackupSnapshotsResponse = ForgetBackupSnapshotsResponse
+
+@typing.final
+class ForgottenBackupSnapshots(google.protobuf.message.Message):
+    """What went, or would."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
+    @property
+    def snapshots(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of the snapshots."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["snapshots", b"snapshots"]) -> None: ...
+
+global___ForgottenBackupSnapshots = ForgottenBackupSnapshots

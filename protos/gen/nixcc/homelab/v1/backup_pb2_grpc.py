@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from nixcc.homelab.v1 import backup_pb2 as nixcc_dot_homelab_dot_v1_dot_backup__pb2
 
 GRPC_GENERATED_VERSION = '1.75.1'
 GRPC_VERSION = grpc.__version__
@@ -22,3 +23,343 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
+
+
+class BackupJobServiceStub(object):
+    """Runs backup jobs, and reads what they made.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListBackupJobs = channel.unary_unary(
+                '/nixcc.homelab.v1.BackupJobService/ListBackupJobs',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupJobsRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupJobsResponse.FromString,
+                _registered_method=True)
+        self.RunBackupJob = channel.unary_stream(
+                '/nixcc.homelab.v1.BackupJobService/RunBackupJob',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RunBackupJobRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RunBackupJobResponse.FromString,
+                _registered_method=True)
+        self.ListBackupSnapshots = channel.unary_unary(
+                '/nixcc.homelab.v1.BackupJobService/ListBackupSnapshots',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupSnapshotsRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.BrowseBackupSnapshot = channel.unary_unary(
+                '/nixcc.homelab.v1.BackupJobService/BrowseBackupSnapshot',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.BrowseBackupSnapshotRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.BrowseBackupSnapshotResponse.FromString,
+                _registered_method=True)
+        self.RestoreBackupSnapshot = channel.unary_stream(
+                '/nixcc.homelab.v1.BackupJobService/RestoreBackupSnapshot',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RestoreBackupSnapshotRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RestoreBackupSnapshotResponse.FromString,
+                _registered_method=True)
+        self.VerifyBackupJob = channel.unary_stream(
+                '/nixcc.homelab.v1.BackupJobService/VerifyBackupJob',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.VerifyBackupJobRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.VerifyBackupJobResponse.FromString,
+                _registered_method=True)
+        self.ForgetBackupSnapshots = channel.unary_stream(
+                '/nixcc.homelab.v1.BackupJobService/ForgetBackupSnapshots',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ForgetBackupSnapshotsRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ForgetBackupSnapshotsResponse.FromString,
+                _registered_method=True)
+
+
+class BackupJobServiceServicer(object):
+    """Runs backup jobs, and reads what they made.
+    """
+
+    def ListBackupJobs(self, request, context):
+        """Lists the jobs and how they are doing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunBackupJob(self, request, context):
+        """Makes a backup now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBackupSnapshots(self, request, context):
+        """Lists what a job has made, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BrowseBackupSnapshot(self, request, context):
+        """Lists a folder of a snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreBackupSnapshot(self, request, context):
+        """Puts files of a snapshot into a new folder, or where they came from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyBackupJob(self, request, context):
+        """Checks the repository, and restores the newest snapshot for a moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetBackupSnapshots(self, request, context):
+        """Lets go of what the job's retention doesn't keep.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_BackupJobServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListBackupJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBackupJobs,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupJobsRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupJobsResponse.SerializeToString,
+            ),
+            'RunBackupJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunBackupJob,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RunBackupJobRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RunBackupJobResponse.SerializeToString,
+            ),
+            'ListBackupSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBackupSnapshots,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupSnapshotsRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupSnapshotsResponse.SerializeToString,
+            ),
+            'BrowseBackupSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.BrowseBackupSnapshot,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.BrowseBackupSnapshotRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.BrowseBackupSnapshotResponse.SerializeToString,
+            ),
+            'RestoreBackupSnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.RestoreBackupSnapshot,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RestoreBackupSnapshotRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.RestoreBackupSnapshotResponse.SerializeToString,
+            ),
+            'VerifyBackupJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyBackupJob,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.VerifyBackupJobRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.VerifyBackupJobResponse.SerializeToString,
+            ),
+            'ForgetBackupSnapshots': grpc.unary_stream_rpc_method_handler(
+                    servicer.ForgetBackupSnapshots,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ForgetBackupSnapshotsRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_backup__pb2.ForgetBackupSnapshotsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'nixcc.homelab.v1.BackupJobService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('nixcc.homelab.v1.BackupJobService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class BackupJobService(object):
+    """Runs backup jobs, and reads what they made.
+    """
+
+    @staticmethod
+    def ListBackupJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nixcc.homelab.v1.BackupJobService/ListBackupJobs',
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupJobsRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunBackupJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.homelab.v1.BackupJobService/RunBackupJob',
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.RunBackupJobRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.RunBackupJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBackupSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nixcc.homelab.v1.BackupJobService/ListBackupSnapshots',
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupSnapshotsRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.ListBackupSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BrowseBackupSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nixcc.homelab.v1.BackupJobService/BrowseBackupSnapshot',
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.BrowseBackupSnapshotRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.BrowseBackupSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreBackupSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.homelab.v1.BackupJobService/RestoreBackupSnapshot',
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.RestoreBackupSnapshotRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.RestoreBackupSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyBackupJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.homelab.v1.BackupJobService/VerifyBackupJob',
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.VerifyBackupJobRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.VerifyBackupJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetBackupSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.homelab.v1.BackupJobService/ForgetBackupSnapshots',
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.ForgetBackupSnapshotsRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_backup__pb2.ForgetBackupSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -7,6 +7,7 @@ import abc
 import collections.abc
 import grpc
 import grpc.aio
+import nixcc.homelab.v1.backup_pb2
 import typing
 
 _T = typing.TypeVar("_T")
@@ -15,3 +16,155 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
+
+class BackupJobServiceStub:
+    """Runs backup jobs, and reads what they made."""
+
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    ListBackupJobs: grpc.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.backup_pb2.ListBackupJobsRequest,
+        nixcc.homelab.v1.backup_pb2.ListBackupJobsResponse,
+    ]
+    """Lists the jobs and how they are doing."""
+
+    RunBackupJob: grpc.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.RunBackupJobRequest,
+        nixcc.homelab.v1.backup_pb2.RunBackupJobResponse,
+    ]
+    """Makes a backup now."""
+
+    ListBackupSnapshots: grpc.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.backup_pb2.ListBackupSnapshotsRequest,
+        nixcc.homelab.v1.backup_pb2.ListBackupSnapshotsResponse,
+    ]
+    """Lists what a job has made, oldest first."""
+
+    BrowseBackupSnapshot: grpc.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.backup_pb2.BrowseBackupSnapshotRequest,
+        nixcc.homelab.v1.backup_pb2.BrowseBackupSnapshotResponse,
+    ]
+    """Lists a folder of a snapshot."""
+
+    RestoreBackupSnapshot: grpc.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.RestoreBackupSnapshotRequest,
+        nixcc.homelab.v1.backup_pb2.RestoreBackupSnapshotResponse,
+    ]
+    """Puts files of a snapshot into a new folder, or where they came from."""
+
+    VerifyBackupJob: grpc.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.VerifyBackupJobRequest,
+        nixcc.homelab.v1.backup_pb2.VerifyBackupJobResponse,
+    ]
+    """Checks the repository, and restores the newest snapshot for a moment."""
+
+    ForgetBackupSnapshots: grpc.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.ForgetBackupSnapshotsRequest,
+        nixcc.homelab.v1.backup_pb2.ForgetBackupSnapshotsResponse,
+    ]
+    """Lets go of what the job's retention doesn't keep."""
+
+class BackupJobServiceAsyncStub:
+    """Runs backup jobs, and reads what they made."""
+
+    ListBackupJobs: grpc.aio.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.backup_pb2.ListBackupJobsRequest,
+        nixcc.homelab.v1.backup_pb2.ListBackupJobsResponse,
+    ]
+    """Lists the jobs and how they are doing."""
+
+    RunBackupJob: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.RunBackupJobRequest,
+        nixcc.homelab.v1.backup_pb2.RunBackupJobResponse,
+    ]
+    """Makes a backup now."""
+
+    ListBackupSnapshots: grpc.aio.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.backup_pb2.ListBackupSnapshotsRequest,
+        nixcc.homelab.v1.backup_pb2.ListBackupSnapshotsResponse,
+    ]
+    """Lists what a job has made, oldest first."""
+
+    BrowseBackupSnapshot: grpc.aio.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.backup_pb2.BrowseBackupSnapshotRequest,
+        nixcc.homelab.v1.backup_pb2.BrowseBackupSnapshotResponse,
+    ]
+    """Lists a folder of a snapshot."""
+
+    RestoreBackupSnapshot: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.RestoreBackupSnapshotRequest,
+        nixcc.homelab.v1.backup_pb2.RestoreBackupSnapshotResponse,
+    ]
+    """Puts files of a snapshot into a new folder, or where they came from."""
+
+    VerifyBackupJob: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.VerifyBackupJobRequest,
+        nixcc.homelab.v1.backup_pb2.VerifyBackupJobResponse,
+    ]
+    """Checks the repository, and restores the newest snapshot for a moment."""
+
+    ForgetBackupSnapshots: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.backup_pb2.ForgetBackupSnapshotsRequest,
+        nixcc.homelab.v1.backup_pb2.ForgetBackupSnapshotsResponse,
+    ]
+    """Lets go of what the job's retention doesn't keep."""
+
+class BackupJobServiceServicer(metaclass=abc.ABCMeta):
+    """Runs backup jobs, and reads what they made."""
+
+    @abc.abstractmethod
+    def ListBackupJobs(
+        self,
+        request: nixcc.homelab.v1.backup_pb2.ListBackupJobsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[nixcc.homelab.v1.backup_pb2.ListBackupJobsResponse, collections.abc.Awaitable[nixcc.homelab.v1.backup_pb2.ListBackupJobsResponse]]:
+        """Lists the jobs and how they are doing."""
+
+    @abc.abstractmethod
+    def RunBackupJob(
+        self,
+        request: nixcc.homelab.v1.backup_pb2.RunBackupJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.homelab.v1.backup_pb2.RunBackupJobResponse], collections.abc.AsyncIterator[nixcc.homelab.v1.backup_pb2.RunBackupJobResponse]]:
+        """Makes a backup now."""
+
+    @abc.abstractmethod
+    def ListBackupSnapshots(
+        self,
+        request: nixcc.homelab.v1.backup_pb2.ListBackupSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[nixcc.homelab.v1.backup_pb2.ListBackupSnapshotsResponse, collections.abc.Awaitable[nixcc.homelab.v1.backup_pb2.ListBackupSnapshotsResponse]]:
+        """Lists what a job has made, oldest first."""
+
+    @abc.abstractmethod
+    def BrowseBackupSnapshot(
+        self,
+        request: nixcc.homelab.v1.backup_pb2.BrowseBackupSnapshotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[nixcc.homelab.v1.backup_pb2.BrowseBackupSnapshotResponse, collections.abc.Awaitable[nixcc.homelab.v1.backup_pb2.BrowseBackupSnapshotResponse]]:
+        """Lists a folder of a snapshot."""
+
+    @abc.abstractmethod
+    def RestoreBackupSnapshot(
+        self,
+        request: nixcc.homelab.v1.backup_pb2.RestoreBackupSnapshotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.homelab.v1.backup_pb2.RestoreBackupSnapshotResponse], collections.abc.AsyncIterator[nixcc.homelab.v1.backup_pb2.RestoreBackupSnapshotResponse]]:
+        """Puts files of a snapshot into a new folder, or where they came from."""
+
+    @abc.abstractmethod
+    def VerifyBackupJob(
+        self,
+        request: nixcc.homelab.v1.backup_pb2.VerifyBackupJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.homelab.v1.backup_pb2.VerifyBackupJobResponse], collections.abc.AsyncIterator[nixcc.homelab.v1.backup_pb2.VerifyBackupJobResponse]]:
+        """Checks the repository, and restores the newest snapshot for a moment."""
+
+    @abc.abstractmethod
+    def ForgetBackupSnapshots(
+        self,
+        request: nixcc.homelab.v1.backup_pb2.ForgetBackupSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.homelab.v1.backup_pb2.ForgetBackupSnapshotsResponse], collections.abc.AsyncIterator[nixcc.homelab.v1.backup_pb2.ForgetBackupSnapshotsResponse]]:
+        """Lets go of what the job's retention doesn't keep."""
+
+def add_BackupJobServiceServicer_to_server(servicer: BackupJobServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

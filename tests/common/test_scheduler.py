@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+from common.scheduler import Scheduler
 from daemons import until
-from services.system.backup.scheduler import Scheduler
 
 
 class Plan:

@@ -29,10 +29,10 @@ class Plan(Protocol):
 class Scheduler:
     """One thread; a job that was missed, however often, runs once."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, name: str = "schedule") -> None:
         self._plan = plan
         self._wake, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="backup-schedule", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begins."""
@@ -60,6 +60,6 @@ class Scheduler:
                 left = self._plan.next_time() - self._plan.clock()
             except Exception:
                 # Whatever it is, the schedule goes on.
-                log.exception("the schedule of backups stumbled")
+                log.exception("a schedule stumbled")
                 left = _LONGEST
             self._wake.wait(max(0.05, min(_LONGEST, left)))

@@ -1,0 +1,447 @@
+"""What the rpcs and the schedule do with backup jobs."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from common.errors import ControlError, InvalidRequest, NotFound, Violation, WrongState
+from common.failpoints import hit
+from nixcc.homelab.v1 import backup_pb2 as pb
+from services.homelab.backup import schedule
+from services.homelab.backup.hooks import Hooks
+from services.homelab.backup.models import Record, Run, Status
+from services.homelab.backup.records import Records
+from services.homelab.backup.sources import Sources, held
+from services.homelab.drivers.base import Engine, Report
+from services.homelab.drivers.own_state import OwnState
+from services.homelab.drivers.restic import Restic, Snapshot
+from services.homelab.drivers.restic_repository import Repository
+
+log = structlog.get_logger()
+
+_MOST_RUNS = 100
+_MOST_NODES = 10_000
+_RESTORES = "/var/restore"
+_INTERRUPTED = "it was interrupted before it ended"
+
+
+def _quiet(message: str, percent: int | None) -> None:
+    """Nobody looks at the progress."""
+
+
+class Jobs:
+    """Jobs of one host. Thread-safe; `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        own_state: OwnState,
+        folder: Path,
+        *,
+        restic: Restic | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._records = Records(folder)
+        self._sources = Sources(engine, own_state, folder / "work")
+        self.restic = restic or Restic(folder / "work")
+        self.clock = clock
+        self._lock = threading.RLock()
+        self._running: set[str] = set()
+        # Repositories in use: restic's own locks would make one wait for the other and fail.
+        self._used: set[str] = set()
+        self._ended = threading.Event()
+        # Called with a job's name when its status has changed.
+        self.changed: Callable[[str], None] = lambda _: None
+
+    def start(self) -> None:
+        """Undoes what a run that was killed left."""
+        self._sources.sweep()
+        for left in (self._folder / "work").glob("repository-*"):
+            left.unlink(missing_ok=True)
+        for left in (self._folder / "work").glob("restore-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for name in self._records.names():
+            if self._records.record(name).error == "" and self._unfinished(name):
+                self._note(name, error=_INTERRUPTED)
+        self._recover()
+
+    def close(self) -> None:
+        """Ends what runs."""
+        self._ended.set()
+
+    # Jobs
+
+    def names(self) -> Sequence[str]:
+        """All that are declared."""
+        with self._lock:
+            return self._records.names()
+
+    def job(self, name: str) -> pb.BackupJob | None:
+        """A declared one."""
+        with self._lock:
+            return self._records.job(name)
+
+    def declare(self, name: str, job: pb.BackupJob) -> None:
+        """Declares or changes one; runs that were due before it was declared were not missed."""
+        with self._lock:
+            known = self._records.job(name)
+            record = self._records.record(name)
+            if known is None or known.schedule != job.schedule:
+                record = replace(record, since=self.clock(), error="")
+            if known is not None and known.repository != job.repository:
+                record = replace(record, opened=False)
+            self._records.set_record(name, record)
+            self._records.set_job(name, job)
+
+    def drop(self, name: str) -> bool:
+        """Forgets one; what it made stays. WrongState while it runs."""
+        with self._lock:
+            if name in self._running:
+                raise WrongState(f"the backup {name} runs", next_step="wait, or cancel its operation")
+            return self._records.drop(name)
+
+    def status(self, name: str) -> Status:
+        """How it is doing; NotFound."""
+        job = self._required(name)
+        with self._lock:
+            record, running = self._records.record(name), name in self._running
+        where = _zone(job)
+        since = record.last_success or record.since
+        late = not job.paused and schedule.overdue(
+            job.schedule, since, self.clock(), float(job.overdue_after), where
+        )
+        return Status(name, record, self._next(job, record), late, running)
+
+    # The schedule
+
+    def due(self) -> Iterator[Callable[[], None]]:
+        """What should be done now."""
+        now = self.clock()
+        self._recover()
+        for name in self.names():
+            job = self.job(name)
+            if job is None or job.paused:
+                continue
+            with self._lock:
+                record, running = self._records.record(name), name in self._running
+            if running:
+                continue
+            if self._next(job, record) <= now:
+                yield lambda name=name: self._scheduled(name, self.run)  # type: ignore[misc]
+            where = _zone(job)
+            for expression, last, work in (
+                (job.check_schedule, record.last_check, self.verify),
+                (job.restore_test_schedule, record.last_restore_test, self.test_restore),
+            ):
+                if expression and schedule.following(expression, last or record.since, where) <= now:
+                    yield lambda name=name, work=work: self._scheduled(name, work)  # type: ignore[misc]
+
+    def next_time(self) -> float:
+        """When something is due next."""
+        found = [math.inf]
+        for name in self.names():
+            job = self.job(name)
+            if job is None or job.paused:
+                continue
+            with self._lock:
+                record = self._records.record(name)
+            found.append(self._next(job, record))
+            where = _zone(job)
+            for expression, last in (
+                (job.check_schedule, record.last_check),
+                (job.restore_test_schedule, record.last_restore_test),
+            ):
+                if expression:
+                    found.append(schedule.following(expression, last or record.since, where))
+        return min(found)
+
+    # Runs
+
+    def run(self, name: str, report: Report = _quiet, cancel: threading.Event | None = None) -> Run:
+        """Makes a backup now. WrongState while it runs already; what fails is remembered, too."""
+        job = self._required(name)
+        with self._taken(name, job):
+            start = self.clock()
+            self._note(name, last_try=start, error="")
+            self._mark(name, begun=True)
+            self.changed(name)
+            try:
+                run = self._backed_up(name, job, start, report, cancel or self._ended)
+            except ControlError as error:
+                self._finish(name, Run(start, self.clock() - start, error=str(error)))
+                raise
+            except BaseException:
+                self._finish(name, Run(start, self.clock() - start, error=_INTERRUPTED))
+                raise
+            self._finish(name, run)
+            return run
+
+    def _backed_up(
+        self, name: str, job: pb.BackupJob, start: float, report: Report, cancel: threading.Event
+    ) -> Run:
+        repository = _repository(job)
+        report("opens the repository", None)
+        if self._record(name).opened:
+            # A repository that went away is no reason to begin anew: what it held would be missed.
+            self.restic.open(repository)
+        else:
+            self.restic.init(repository)
+            self._note(name, opened=True)
+        hit("homelab.backup_opened")
+        hooks = Hooks(self._engine.containers, self._journal(name))
+        with self._sources.staged(name, job, report) as paths, hooks.held(held(job)):
+            made = self.restic.backup(
+                repository,
+                paths,
+                tags=[_tag(name)],
+                report=report,
+                excludes=list(job.excludes),
+                cancel=cancel,
+            )
+        hit("homelab.backup_made")
+        run = Run(
+            start,
+            self.clock() - start,
+            made.snapshot,
+            made.files,
+            made.total_bytes,
+            made.added_bytes,
+            error=_skipped(made.skipped),
+        )
+        if not run.error and _keep(job):
+            report("lets go of what is not kept", None)
+            self.restic.forget(repository, tag=_tag(name), keep=_keep(job), cancel=cancel)
+            run = replace(run, seconds=self.clock() - start)
+        return run
+
+    def verify(
+        self,
+        name: str,
+        report: Report = _quiet,
+        cancel: threading.Event | None = None,
+        data_percent: int | None = None,
+    ) -> None:
+        """Checks the repository; WrongState where it is damaged, which is remembered."""
+        job = self._required(name)
+        percent = job.check_data_percent if data_percent is None else data_percent
+        with self._taken(name, job):
+            report("checks the repository", None)
+            try:
+                self.restic.check(_repository(job), data_percent=percent, cancel=cancel or self._ended)
+            except ControlError as error:
+                self._note(name, last_check=self.clock(), check_error=str(error))
+                self.changed(name)
+                raise
+            self._note(name, last_check=self.clock(), check_error="")
+        self.changed(name)
+
+    def test_restore(self, name: str, report: Report = _quiet, cancel: threading.Event | None = None) -> str:
+        """Restores the newest snapshot for a moment and compares every byte; its id."""
+        job = self._required(name)
+        folder = Path(tempfile.mkdtemp(prefix="restore-", dir=self._work()))
+        try:
+            snapshot = self._snapshot(name, job, "latest")
+            report(f"restores {snapshot.id[:8]} for a moment", None)
+            target = folder / "files"
+            self.restic.restore(_repository(job), snapshot.id, target, cancel=cancel or self._ended)
+        except ControlError as error:
+            self._note(name, last_restore_test=self.clock(), restore_test_error=str(error))
+            raise
+        else:
+            self._note(name, last_restore_test=self.clock(), restore_test_error="")
+            return snapshot.id
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.changed(name)
+
+    # What was made
+
+    def snapshots(self, name: str) -> Sequence[Snapshot]:
+        """Those of the job, oldest first."""
+        return self.restic.snapshots(_repository(self._required(name)), [_tag(name)])
+
+    def browse(self, name: str, snapshot: str, folder: str) -> Sequence[Mapping[str, Any]]:
+        """What lies in a folder of a snapshot, as restic tells it; NotFound."""
+        job = self._required(name)
+        found: list[Mapping[str, Any]] = []
+        where = folder or "/"
+        if not where.startswith("/"):
+            raise InvalidRequest("which folder?", [Violation("folder", "must begin with /")])
+        one = self._snapshot(name, job, snapshot)
+        self.restic.browse(_repository(job), one.id, where, found.append)
+        return found[:_MOST_NODES]
+
+    def restore(
+        self,
+        name: str,
+        snapshot: str,
+        target: str,
+        paths: Sequence[str],
+        in_place: bool,
+        report: Report,
+        cancel: threading.Event,
+    ) -> tuple[str, str]:
+        """Restores files; where they lie, and the snapshot's id."""
+        job = self._required(name)
+        if in_place and target:
+            raise InvalidRequest("where to?", [Violation("target", "excludes in_place")])
+        if target and (not target.startswith("/") or ".." in target.split("/")):
+            raise InvalidRequest("where to?", [Violation("target", "must be an absolute path")])
+        one = self._snapshot(name, job, snapshot)
+        where = Path("/" if in_place else target or f"{_RESTORES}/{name}-{one.id[:8]}")
+        report(f"restores {one.id[:8]} to {where}", None)
+        self.restic.restore(_repository(job), one.id, where, include=paths, in_place=in_place, cancel=cancel)
+        return str(where), one.id
+
+    def forget(self, name: str, *, dry_run: bool, cancel: threading.Event) -> Sequence[str]:
+        """Lets go of what the job's retention doesn't keep; the ids."""
+        job = self._required(name)
+        if not _keep(job):
+            raise WrongState(f"{name} keeps everything", next_step="say in its retention what is to be kept")
+        with self._taken(name, job):
+            return self.restic.forget(
+                _repository(job), tag=_tag(name), keep=_keep(job), dry_run=dry_run, cancel=cancel
+            )
+
+    # Inside
+
+    def _snapshot(self, name: str, job: pb.BackupJob, wanted: str) -> Snapshot:
+        """One of the job's own: a repository may hold others'."""
+        there = self.restic.snapshots(_repository(job), [_tag(name)])
+        found = (
+            there[-1:] if wanted in ("", "latest") else [one for one in there if one.id.startswith(wanted)]
+        )
+        if len(found) != 1:
+            raise NotFound(
+                f"{name} has {'several snapshots' if found else 'no snapshot'} {wanted or 'latest'}",
+                next_step=f"ncc homelab backup snapshots {name} lists them",
+            )
+        return found[0]
+
+    def _required(self, name: str) -> pb.BackupJob:
+        job = self.job(name)
+        if job is None:
+            raise NotFound(f"there is no BackupJob {name!r}", next_step="ncc homelab backup lists them")
+        return job
+
+    @contextmanager
+    def _taken(self, name: str, job: pb.BackupJob) -> Iterator[None]:
+        with self._lock:
+            if name in self._running or job.repository in self._used:
+                raise WrongState(
+                    f"{name}: its repository is in use by another run", next_step="wait until that has ended"
+                )
+            self._running.add(name)
+            self._used.add(job.repository)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(name)
+                self._used.discard(job.repository)
+
+    def _finish(self, name: str, run: Run) -> None:
+        fields: dict[str, Any] = {"error": run.error}
+        if not run.error:
+            fields |= {
+                "last_success": run.start,
+                "added_bytes": run.added_bytes,
+                "total_bytes": run.total_bytes,
+            }
+        with self._lock:
+            record = self._records.record(name)
+            runs = (run, *record.runs)[:_MOST_RUNS]
+            self._records.set_record(name, replace(record, runs=runs, **fields))
+        self._mark(name, begun=False)
+        self.changed(name)
+
+    def _scheduled(self, name: str, work: Callable[..., Any]) -> None:
+        try:
+            work(name, _quiet, self._ended)
+        except ControlError as error:
+            log.warning("a backup did not go well", job=name, reason=str(error))
+
+    def _recover(self) -> None:
+        """Lets containers go on that a run which was killed held. What fails is tried again."""
+        for journal in (self._folder / "journals").glob("*.json"):
+            name = journal.name.removesuffix(".json")
+            with self._lock:
+                if name in self._running:
+                    continue
+            try:
+                Hooks(self._engine.containers, journal).recover()
+            except ControlError as error:
+                log.warning("containers that were held for a backup stand still", job=name, reason=str(error))
+
+    def _next(self, job: pb.BackupJob, record: Record) -> float:
+        if job.paused:
+            return math.inf
+        return schedule.following(job.schedule, max(record.last_try, record.since), _zone(job))
+
+    def _record(self, name: str) -> Record:
+        with self._lock:
+            return self._records.record(name)
+
+    def _note(self, name: str, **fields: Any) -> None:
+        with self._lock:
+            self._records.set_record(name, replace(self._records.record(name), **fields))
+
+    def _journal(self, name: str) -> Path:
+        return self._folder / "journals" / f"{name}.json"
+
+    def _work(self) -> Path:
+        folder = self._folder / "work"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def _mark(self, name: str, *, begun: bool) -> None:
+        mark = self._work() / f"{name}.begun"
+        if begun:
+            mark.touch(mode=0o600)
+        else:
+            mark.unlink(missing_ok=True)
+
+    def _unfinished(self, name: str) -> bool:
+        mark = self._work() / f"{name}.begun"
+        if not mark.exists():
+            return False
+        mark.unlink()
+        return True
+
+
+def _repository(job: pb.BackupJob) -> Repository:
+    environment = Path(job.environment_file) if job.environment_file else None
+    return Repository(job.repository, Path(job.password_file), environment)
+
+
+def _tag(name: str) -> str:
+    return f"nixcc-{name}"
+
+
+def _keep(job: pb.BackupJob) -> dict[str, int]:
+    names = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+    return {name: count for name in names if (count := int(getattr(job.retention, name)))}
+
+
+def _skipped(skipped: Sequence[str]) -> str:
+    if not skipped:
+        return ""
+    return f"{len(skipped)} files could not be read and are missing in it: {'; '.join(skipped[:3])}"
+
+
+def _zone(job: pb.BackupJob) -> tzinfo | None:
+    return schedule.zone(job.time_zone)

@@ -1,0 +1,255 @@
+"""Jobs with a real restic: runs, schedules, what is remembered, and kills in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import failpoints
+from common.errors import ControlError, Forbidden, InvalidRequest, NotFound, WrongState
+from dockerd import Dockerd
+from nixcc.homelab.v1 import backup_pb2 as pb
+from services.homelab.backup.jobs import Jobs
+from services.homelab.drivers.base import Engine
+from services.homelab.drivers.own_state import OwnState
+
+pytestmark = pytest.mark.host
+Job = Callable[..., pb.BackupJob]
+CANARY = "canary-77d1-never-told"
+PAUSE = {"container": "db", "action": "BACKUP_HOOK_ACTION_PAUSE"}
+STOP = {"container": "web", "action": "BACKUP_HOOK_ACTION_STOP"}
+
+
+def quiet(message: str, percent: int | None) -> None:
+    """Nobody listens."""
+
+
+def test_made_kept_and_restored_byte_by_byte(jobs: Jobs, job: Job, tmp_path: Path) -> None:
+    jobs.declare("nightly", job(retention={"last": 2}))
+    told: list[str] = []
+    jobs.changed = told.append
+    for number in range(3):
+        (tmp_path / "docs/b").write_text(f"run {number}")
+        run = jobs.run("nightly")
+        assert (run.error, run.files, bool(run.snapshot)) == ("", 2, True)
+    assert set(told) == {"nightly"}
+    snapshots = jobs.snapshots("nightly")
+    assert len(snapshots) == 2
+    nodes = jobs.browse("nightly", "latest", str(tmp_path / "docs"))
+    assert sorted(Path(str(node["path"])).name for node in nodes) == ["a", "b"]
+    target, identifier = jobs.restore(
+        "nightly", "latest", str(tmp_path / "out"), [], False, quiet, threading.Event()
+    )
+    assert identifier == snapshots[-1].id
+    restored = Path(f"{target}{tmp_path}/docs")
+    assert (restored / "a").read_bytes() == (tmp_path / "docs/a").read_bytes()
+    assert (restored / "b").read_text() == "run 2"
+    (tmp_path / "docs/b").write_text("spoilt")
+    first = snapshots[0].id[:8]
+    jobs.restore("nightly", first, "", [str(tmp_path / "docs/b")], True, quiet, threading.Event())
+    assert (tmp_path / "docs/b").read_text() == "run 1"
+    jobs.verify("nightly", data_percent=100)
+    assert jobs.test_restore("nightly") == snapshots[-1].id
+    assert not list((tmp_path / "jobs/work").glob("restore-*"))
+    assert jobs.forget("nightly", dry_run=True, cancel=threading.Event()) == []
+
+
+def test_containers_are_held_only_meanwhile(
+    jobs: Jobs, job: Job, run: Callable[..., str], engine: Engine, tmp_path: Path
+) -> None:
+    for name in ("db", "web"):
+        run(name, "sleep infinity & wait", "--network", "none")
+    jobs.declare("nightly", job(hooks=[PAUSE, STOP]))
+    seen: list[tuple[bool, bool]] = []
+
+    def look(message: str, percent: int | None) -> None:
+        if percent is not None:
+            states = [(engine.containers.inspect(name) or {})["State"] for name in ("db", "web")]
+            seen.append((states[0]["Paused"], states[1]["Running"]))
+
+    jobs.run("nightly", look)
+    assert (True, False) in seen
+    states = [(engine.containers.inspect(name) or {})["State"] for name in ("db", "web")]
+    assert [(state["Running"], state["Paused"]) for state in states] == [(True, False), (True, False)]
+
+
+def test_what_fails_is_remembered_and_told(jobs: Jobs, job: Job, tmp_path: Path) -> None:
+    jobs.declare("nightly", job())
+    jobs.run("nightly")
+    good = jobs.status("nightly").record.last_success
+    password = tmp_path / "password"
+    password.write_text("wrong\n")
+    with pytest.raises(Forbidden, match="the password does not open"):
+        jobs.run("nightly")
+    status = jobs.status("nightly")
+    assert "the password" in status.record.error
+    assert (status.record.last_success, status.record.runs[0].snapshot) == (good, "")
+    password.write_text(f"{CANARY}\n")
+    password.chmod(0o644)
+    with pytest.raises(Forbidden, match="read by others"):
+        jobs.run("nightly")
+    password.chmod(0o600)
+    (tmp_path / "repository").rename(tmp_path / "gone")
+    with pytest.raises(NotFound, match="there is no repository"):
+        jobs.run("nightly")
+    assert not (tmp_path / "repository").exists(), "no new one in the place of one that went away"
+    (tmp_path / "gone").rename(tmp_path / "repository")
+    (tmp_path / "docs").rename(tmp_path / "elsewhere")
+    with pytest.raises(WrongState, match="not there"):
+        jobs.run("nightly")
+    (tmp_path / "elsewhere").rename(tmp_path / "docs")
+    assert jobs.run("nightly").error == ""
+    assert jobs.status("nightly").record.error == ""
+    assert len(jobs.status("nightly").record.runs) == 6
+
+
+def test_secrets_are_nowhere(jobs: Jobs, job: Job, tmp_path: Path) -> None:
+    jobs.declare("nightly", job())
+    seen: list[bytes] = []
+
+    def look(message: str, percent: int | None) -> None:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                for what in ("cmdline", "environ"):
+                    try:
+                        content = (entry / what).read_bytes()
+                    except OSError:
+                        continue
+                    if b"restic" in content:
+                        seen.append(content)
+
+    jobs.run("nightly", look)
+    assert seen
+    assert not [one for one in seen if CANARY.encode() in one]
+    for path in (tmp_path / "jobs").rglob("*"):
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_one_run_of_a_repository_at_once(jobs: Jobs, job: Job) -> None:
+    jobs.declare("nightly", job())
+    jobs.declare("other", job())
+    failed: list[str] = []
+
+    def again(message: str, percent: int | None) -> None:
+        for name in ("nightly", "other"):
+            with pytest.raises(WrongState, match="in use by another run") as raised:
+                jobs.run(name)
+            failed.append(raised.value.message)
+
+    jobs.run("nightly", again)
+    assert failed
+    jobs.run("other")
+    assert [len(jobs.snapshots(name)) for name in ("nightly", "other")] == [1, 1]
+
+
+def test_by_schedule_and_made_up_for_once(jobs: Jobs, job: Job, clock: Any) -> None:
+    clock.now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
+    jobs.declare("nightly", job(timeZone="UTC", checkSchedule="0 5 * * *", restoreTestSchedule="0 6 * * *"))
+    assert list(jobs.due()) == []
+    assert jobs.next_time() == datetime(2026, 3, 2, 3, 30, tzinfo=UTC).timestamp()
+    clock.now += 5 * 86_400
+    status = jobs.status("nightly")
+    assert status.overdue
+    work = list(jobs.due())
+    assert len(work) == 3
+    for one in work:
+        one()
+    status = jobs.status("nightly")
+    assert (status.overdue, status.record.error, len(status.record.runs)) == (False, "", 1)
+    assert status.record.last_check == status.record.last_restore_test == clock.now
+    assert list(jobs.due()) == []
+    jobs.declare("nightly", job(paused=True))
+    clock.now += 5 * 86_400
+    assert (list(jobs.due()), jobs.status("nightly").overdue) == ([], False)
+
+
+def test_a_damaged_repository_is_told(jobs: Jobs, job: Job, tmp_path: Path) -> None:
+    jobs.declare("nightly", job())
+    jobs.run("nightly")
+    pack = next(path for path in (tmp_path / "repository/data").rglob("*") if path.is_file())
+    pack.chmod(0o600)
+    pack.write_bytes(b"x" + pack.read_bytes()[1:])
+    with pytest.raises(ControlError, match="damaged"):
+        jobs.verify("nightly", data_percent=100)
+    assert "damaged" in jobs.status("nightly").record.check_error
+
+
+def test_what_is_asked_wrongly(jobs: Jobs, job: Job, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no BackupJob"):
+        jobs.run("absent")
+    jobs.declare("nightly", job())
+    jobs.run("nightly")
+    stop = threading.Event()
+    with pytest.raises(NotFound, match="no snapshot ffff"):
+        jobs.restore("nightly", "ffff", "", [], False, quiet, stop)
+    with pytest.raises(InvalidRequest):
+        jobs.restore("nightly", "latest", "relative", [], False, quiet, stop)
+    with pytest.raises(InvalidRequest):
+        jobs.restore("nightly", "latest", "/x", [], True, quiet, stop)
+    with pytest.raises(WrongState, match="is not empty"):
+        jobs.restore("nightly", "latest", str(tmp_path), [], False, quiet, stop)
+    with pytest.raises(WrongState, match="keeps everything"):
+        jobs.forget("nightly", dry_run=True, cancel=stop)
+    with pytest.raises(InvalidRequest):
+        jobs.browse("nightly", "latest", "relative")
+    assert jobs.drop("nightly")
+    assert (tmp_path / "repository/config").exists()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from services.homelab.backup.jobs import Jobs
+from services.homelab.drivers.docker import DockerEngine
+from services.homelab.drivers.own_state import OwnState
+engine = DockerEngine(sys.argv[1])
+Jobs(engine, OwnState(Path("/absent"), Path("/")), Path(sys.argv[2])).run("nightly")
+"""
+POINTS = ("backup_opened", "backup_staged", "backup_journal_written", "backup_container_held", "backup_made")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_anywhere(
+    jobs: Jobs,
+    job: Job,
+    run: Callable[..., str],
+    engine: Engine,
+    daemon: Dockerd,
+    tmp_path: Path,
+    point: str,
+    clock: Any,
+) -> None:
+    for name in ("db", "web"):
+        run(name, "sleep infinity & wait", "--network", "none")
+    dump = {
+        "container": "db",
+        "action": "BACKUP_HOOK_ACTION_DUMP",
+        "command": ["echo", "rows"],
+        "fileName": "all.sql",
+    }
+    jobs.declare("nightly", job(hooks=[PAUSE, STOP, dump]))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, daemon.address, str(tmp_path / "jobs")],
+        env={**os.environ, failpoints.ENVIRONMENT: f"homelab.{point}=kill:1"},
+        cwd=Path(__file__).resolve().parents[4],
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL
+    again = Jobs(engine, OwnState(Path("/absent"), Path("/")), tmp_path / "jobs", clock=clock)
+    again.start()
+    states = [(engine.containers.inspect(name) or {})["State"] for name in ("db", "web")]
+    assert [(state["Running"], state["Paused"]) for state in states] == [(True, False), (True, False)]
+    assert not list((tmp_path / "jobs/work").rglob("all.sql"))
+    assert "interrupted" in again.status("nightly").record.error
+    assert again.run("nightly").error == ""
+    again.verify("nightly", data_percent=100)
