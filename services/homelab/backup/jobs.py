@@ -7,27 +7,27 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from common.errors import ControlError, InvalidRequest, NotFound, Violation, WrongState
+from common.errors import ControlError, NotFound, WrongState
 from common.failpoints import hit
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup import schedule
 from services.homelab.backup.hooks import Hooks
 from services.homelab.backup.models import Record, Run, Status
 from services.homelab.backup.records import Records
+from services.homelab.backup.snapshots import Snapshots
 from services.homelab.backup.sources import Sources, held
+from services.homelab.backup.terms import keep, repository, tag, zone
 from services.homelab.drivers.base import Engine, Report
 from services.homelab.drivers.own_state import OwnState
-from services.homelab.drivers.restic import Restic, Snapshot
-from services.homelab.drivers.restic_repository import Repository
+from services.homelab.drivers.restic import Restic
 
 log = structlog.get_logger()
 
@@ -59,6 +59,7 @@ class Jobs:
         self._sources = Sources(engine, own_state, folder / "work")
         self.restic = restic or Restic(folder / "work")
         self.clock = clock
+        self.snapshots = Snapshots(self.restic, self._required, self._taken)
         self._lock = threading.RLock()
         self._running: set[str] = set()
         # Repositories in use: restic's own locks would make one wait for the other and fail.
@@ -119,7 +120,7 @@ class Jobs:
         job = self._required(name)
         with self._lock:
             record, running = self._records.record(name), name in self._running
-        where = _zone(job)
+        where = zone(job)
         since = record.last_success or record.since
         late = not job.paused and schedule.overdue(
             job.schedule, since, self.clock(), float(job.overdue_after), where
@@ -142,7 +143,7 @@ class Jobs:
                 continue
             if self._next(job, record) <= now:
                 yield lambda name=name: self._scheduled(name, self.run)  # type: ignore[misc]
-            where = _zone(job)
+            where = zone(job)
             for expression, last, work in (
                 (job.check_schedule, record.last_check, self.verify),
                 (job.restore_test_schedule, record.last_restore_test, self.test_restore),
@@ -160,7 +161,7 @@ class Jobs:
             with self._lock:
                 record = self._records.record(name)
             found.append(self._next(job, record))
-            where = _zone(job)
+            where = zone(job)
             for expression, last in (
                 (job.check_schedule, record.last_check),
                 (job.restore_test_schedule, record.last_restore_test),
@@ -193,21 +194,21 @@ class Jobs:
     def _backed_up(
         self, name: str, job: pb.BackupJob, start: float, report: Report, cancel: threading.Event
     ) -> Run:
-        repository = _repository(job)
+        where = repository(job)
         report("opens the repository", None)
         if self._record(name).opened:
             # A repository that went away is no reason to begin anew: what it held would be missed.
-            self.restic.open(repository)
+            self.restic.open(where)
         else:
-            self.restic.init(repository)
+            self.restic.init(where)
             self._note(name, opened=True)
         hit("homelab.backup_opened")
         hooks = Hooks(self._engine.containers, self._journal(name))
         with self._sources.staged(name, job, report) as paths, hooks.held(held(job)):
             made = self.restic.backup(
-                repository,
+                where,
                 paths,
-                tags=[_tag(name)],
+                tags=[tag(name)],
                 report=report,
                 excludes=list(job.excludes),
                 cancel=cancel,
@@ -222,9 +223,9 @@ class Jobs:
             made.added_bytes,
             error=_skipped(made.skipped),
         )
-        if not run.error and _keep(job):
+        if not run.error and keep(job):
             report("lets go of what is not kept", None)
-            self.restic.forget(repository, tag=_tag(name), keep=_keep(job), cancel=cancel)
+            self.restic.forget(where, tag=tag(name), keep=keep(job), cancel=cancel)
             run = replace(run, seconds=self.clock() - start)
         return run
 
@@ -241,7 +242,7 @@ class Jobs:
         with self._taken(name, job):
             report("checks the repository", None)
             try:
-                self.restic.check(_repository(job), data_percent=percent, cancel=cancel or self._ended)
+                self.restic.check(repository(job), data_percent=percent, cancel=cancel or self._ended)
             except ControlError as error:
                 self._note(name, last_check=self.clock(), check_error=str(error))
                 self.changed(name)
@@ -254,10 +255,10 @@ class Jobs:
         job = self._required(name)
         folder = Path(tempfile.mkdtemp(prefix="restore-", dir=self._work()))
         try:
-            snapshot = self._snapshot(name, job, "latest")
+            snapshot = self.snapshots.one(name, job, "latest")
             report(f"restores {snapshot.id[:8]} for a moment", None)
             target = folder / "files"
-            self.restic.restore(_repository(job), snapshot.id, target, cancel=cancel or self._ended)
+            self.restic.restore(repository(job), snapshot.id, target, cancel=cancel or self._ended)
         except ControlError as error:
             self._note(name, last_restore_test=self.clock(), restore_test_error=str(error))
             raise
@@ -268,69 +269,7 @@ class Jobs:
             shutil.rmtree(folder, ignore_errors=True)
             self.changed(name)
 
-    # What was made
-
-    def snapshots(self, name: str) -> Sequence[Snapshot]:
-        """Those of the job, oldest first."""
-        return self.restic.snapshots(_repository(self._required(name)), [_tag(name)])
-
-    def browse(self, name: str, snapshot: str, folder: str) -> Sequence[Mapping[str, Any]]:
-        """What lies in a folder of a snapshot, as restic tells it; NotFound."""
-        job = self._required(name)
-        found: list[Mapping[str, Any]] = []
-        where = folder or "/"
-        if not where.startswith("/"):
-            raise InvalidRequest("which folder?", [Violation("folder", "must begin with /")])
-        one = self._snapshot(name, job, snapshot)
-        self.restic.browse(_repository(job), one.id, where, found.append)
-        return found[:_MOST_NODES]
-
-    def restore(
-        self,
-        name: str,
-        snapshot: str,
-        target: str,
-        paths: Sequence[str],
-        in_place: bool,
-        report: Report,
-        cancel: threading.Event,
-    ) -> tuple[str, str]:
-        """Restores files; where they lie, and the snapshot's id."""
-        job = self._required(name)
-        if in_place and target:
-            raise InvalidRequest("where to?", [Violation("target", "excludes in_place")])
-        if target and (not target.startswith("/") or ".." in target.split("/")):
-            raise InvalidRequest("where to?", [Violation("target", "must be an absolute path")])
-        one = self._snapshot(name, job, snapshot)
-        where = Path("/" if in_place else target or f"{_RESTORES}/{name}-{one.id[:8]}")
-        report(f"restores {one.id[:8]} to {where}", None)
-        self.restic.restore(_repository(job), one.id, where, include=paths, in_place=in_place, cancel=cancel)
-        return str(where), one.id
-
-    def forget(self, name: str, *, dry_run: bool, cancel: threading.Event) -> Sequence[str]:
-        """Lets go of what the job's retention doesn't keep; the ids."""
-        job = self._required(name)
-        if not _keep(job):
-            raise WrongState(f"{name} keeps everything", next_step="say in its retention what is to be kept")
-        with self._taken(name, job):
-            return self.restic.forget(
-                _repository(job), tag=_tag(name), keep=_keep(job), dry_run=dry_run, cancel=cancel
-            )
-
     # Inside
-
-    def _snapshot(self, name: str, job: pb.BackupJob, wanted: str) -> Snapshot:
-        """One of the job's own: a repository may hold others'."""
-        there = self.restic.snapshots(_repository(job), [_tag(name)])
-        found = (
-            there[-1:] if wanted in ("", "latest") else [one for one in there if one.id.startswith(wanted)]
-        )
-        if len(found) != 1:
-            raise NotFound(
-                f"{name} has {'several snapshots' if found else 'no snapshot'} {wanted or 'latest'}",
-                next_step=f"ncc homelab backup snapshots {name} lists them",
-            )
-        return found[0]
 
     def _required(self, name: str) -> pb.BackupJob:
         job = self.job(name)
@@ -390,7 +329,7 @@ class Jobs:
     def _next(self, job: pb.BackupJob, record: Record) -> float:
         if job.paused:
             return math.inf
-        return schedule.following(job.schedule, max(record.last_try, record.since), _zone(job))
+        return schedule.following(job.schedule, max(record.last_try, record.since), zone(job))
 
     def _record(self, name: str) -> Record:
         with self._lock:
@@ -423,25 +362,7 @@ class Jobs:
         return True
 
 
-def _repository(job: pb.BackupJob) -> Repository:
-    environment = Path(job.environment_file) if job.environment_file else None
-    return Repository(job.repository, Path(job.password_file), environment)
-
-
-def _tag(name: str) -> str:
-    return f"nixcc-{name}"
-
-
-def _keep(job: pb.BackupJob) -> dict[str, int]:
-    names = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-    return {name: count for name in names if (count := int(getattr(job.retention, name)))}
-
-
 def _skipped(skipped: Sequence[str]) -> str:
     if not skipped:
         return ""
     return f"{len(skipped)} files could not be read and are missing in it: {'; '.join(skipped[:3])}"
-
-
-def _zone(job: pb.BackupJob) -> tzinfo | None:
-    return schedule.zone(job.time_zone)

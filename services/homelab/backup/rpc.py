@@ -50,7 +50,7 @@ class BackupJobServicer(backup_pb2_grpc.BackupJobServiceServicer):
     async def ListBackupSnapshots(
         self, request: pb.ListBackupSnapshotsRequest, context: Any
     ) -> pb.ListBackupSnapshotsResponse:
-        found = await self._context.run(self._jobs.snapshots, request.job)
+        found = await self._context.run(self._jobs.snapshots.of, request.job)
         return pb.ListBackupSnapshotsResponse(
             snapshots=[pb.BackupSnapshot(id=one.id, time=one.time, paths=one.paths) for one in found]
         )
@@ -58,7 +58,9 @@ class BackupJobServicer(backup_pb2_grpc.BackupJobServiceServicer):
     async def BrowseBackupSnapshot(
         self, request: pb.BrowseBackupSnapshotRequest, context: Any
     ) -> pb.BrowseBackupSnapshotResponse:
-        found = await self._context.run(self._jobs.browse, request.job, request.snapshot, request.folder)
+        found = await self._context.run(
+            self._jobs.snapshots.browse, request.job, request.snapshot, request.folder
+        )
         return pb.BrowseBackupSnapshotResponse(
             nodes=[
                 pb.BackupNode(
@@ -75,7 +77,7 @@ class BackupJobServicer(backup_pb2_grpc.BackupJobServiceServicer):
         self, request: pb.RestoreBackupSnapshotRequest, context: Any
     ) -> AsyncIterator[pb.RestoreBackupSnapshotResponse]:
         async for event in self._long(
-            lambda report, cancel: self._jobs.restore(
+            lambda report, cancel: self._jobs.snapshots.restore(
                 request.job,
                 request.snapshot,
                 request.target,
@@ -108,7 +110,9 @@ class BackupJobServicer(backup_pb2_grpc.BackupJobServiceServicer):
         self, request: pb.ForgetBackupSnapshotsRequest, context: Any
     ) -> AsyncIterator[pb.ForgetBackupSnapshotsResponse]:
         async for event in self._long(
-            lambda report, cancel: self._jobs.forget(request.job, dry_run=request.dry_run, cancel=cancel)
+            lambda report, cancel: self._jobs.snapshots.forget(
+                request.job, dry_run=request.dry_run, cancel=cancel
+            )
         ):
             if isinstance(event, Progress):
                 yield pb.ForgetBackupSnapshotsResponse(progress=event)

@@ -10,11 +10,11 @@ from typing import Any
 
 from common.spec import violations
 from nixcc.homelab.v1 import stack_pb2
-from services.homelab.compose import resources
+from services.homelab.compose import resources, services
 from services.homelab.compose.order import dependencies, ordered
 from services.homelab.compose.project import Loader, Project, Read
+from services.homelab.compose.reading import Surroundings
 from services.homelab.compose.scalars import Wrong, integer, mapping, string, strings
-from services.homelab.compose.services import ServiceReader, Surroundings
 from services.homelab.compose.verdicts import FieldVerdict, Findings
 
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -90,7 +90,7 @@ def _planned(
     found = []
     taken: dict[str, str] = {}
     for one in order:
-        spec = ServiceReader(one, around, findings).read(chosen[one])
+        spec = services.read(one, chosen[one], around, findings)
         for violation in violations(spec):
             findings.fault(f"services.{one}", f"{violation.field} {violation.description}")
         for container in containers[one]:
@@ -129,6 +129,8 @@ def _chosen(project: Project, profiles: Sequence[str], findings: Findings) -> di
         if wanted:
             findings.taken(f"{path}.profiles")
         found[one] = service
+    if project.services and not found:
+        findings.fault("services", "none takes part: choose profiles")
     return found
 
 
@@ -156,14 +158,13 @@ def _names(project: str, service: str, value: Mapping[str, Any], findings: Findi
         return []
 
 
-def _used_networks(services: Mapping[str, Any]) -> frozenset[str]:
+def _used_networks(chosen: Mapping[str, Any]) -> frozenset[str]:
     found: set[str] = set()
-    for service in services.values():
+    for service in chosen.values():
         networks = service.get("networks")
-        if networks:
-            found.update(
-                networks if isinstance(networks, dict) else [one for one in networks if isinstance(one, str)]
-            )
-        elif not service.get("network_mode"):
+        if isinstance(networks, dict | list):
+            # What else may stand here is told where the service is read.
+            found.update(one for one in networks if isinstance(one, str))
+        if not networks and not service.get("network_mode"):
             found.add("default")
     return frozenset(found)

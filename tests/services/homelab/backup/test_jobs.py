@@ -42,11 +42,11 @@ def test_made_kept_and_restored_byte_by_byte(jobs: Jobs, job: Job, tmp_path: Pat
         run = jobs.run("nightly")
         assert (run.error, run.files, bool(run.snapshot)) == ("", 2, True)
     assert set(told) == {"nightly"}
-    snapshots = jobs.snapshots("nightly")
+    snapshots = jobs.snapshots.of("nightly")
     assert len(snapshots) == 2
-    nodes = jobs.browse("nightly", "latest", str(tmp_path / "docs"))
+    nodes = jobs.snapshots.browse("nightly", "latest", str(tmp_path / "docs"))
     assert sorted(Path(str(node["path"])).name for node in nodes) == ["a", "b"]
-    target, identifier = jobs.restore(
+    target, identifier = jobs.snapshots.restore(
         "nightly", "latest", str(tmp_path / "out"), [], False, quiet, threading.Event()
     )
     assert identifier == snapshots[-1].id
@@ -55,12 +55,12 @@ def test_made_kept_and_restored_byte_by_byte(jobs: Jobs, job: Job, tmp_path: Pat
     assert (restored / "b").read_text() == "run 2"
     (tmp_path / "docs/b").write_text("spoilt")
     first = snapshots[0].id[:8]
-    jobs.restore("nightly", first, "", [str(tmp_path / "docs/b")], True, quiet, threading.Event())
+    jobs.snapshots.restore("nightly", first, "", [str(tmp_path / "docs/b")], True, quiet, threading.Event())
     assert (tmp_path / "docs/b").read_text() == "run 1"
     jobs.verify("nightly", data_percent=100)
     assert jobs.test_restore("nightly") == snapshots[-1].id
     assert not list((tmp_path / "jobs/work").glob("restore-*"))
-    assert jobs.forget("nightly", dry_run=True, cancel=threading.Event()) == []
+    assert jobs.snapshots.forget("nightly", dry_run=True, cancel=threading.Event()) == []
 
 
 def test_containers_are_held_only_meanwhile(
@@ -148,7 +148,7 @@ def test_one_run_of_a_repository_at_once(jobs: Jobs, job: Job) -> None:
     jobs.run("nightly", again)
     assert failed
     jobs.run("other")
-    assert [len(jobs.snapshots(name)) for name in ("nightly", "other")] == [1, 1]
+    assert [len(jobs.snapshots.of(name)) for name in ("nightly", "other")] == [1, 1]
 
 
 def test_by_schedule_and_made_up_for_once(jobs: Jobs, job: Job, clock: Any) -> None:
@@ -190,17 +190,17 @@ def test_what_is_asked_wrongly(jobs: Jobs, job: Job, tmp_path: Path) -> None:
     jobs.run("nightly")
     stop = threading.Event()
     with pytest.raises(NotFound, match="no snapshot ffff"):
-        jobs.restore("nightly", "ffff", "", [], False, quiet, stop)
+        jobs.snapshots.restore("nightly", "ffff", "", [], False, quiet, stop)
     with pytest.raises(InvalidRequest):
-        jobs.restore("nightly", "latest", "relative", [], False, quiet, stop)
+        jobs.snapshots.restore("nightly", "latest", "relative", [], False, quiet, stop)
     with pytest.raises(InvalidRequest):
-        jobs.restore("nightly", "latest", "/x", [], True, quiet, stop)
+        jobs.snapshots.restore("nightly", "latest", "/x", [], True, quiet, stop)
     with pytest.raises(WrongState, match="is not empty"):
-        jobs.restore("nightly", "latest", str(tmp_path), [], False, quiet, stop)
+        jobs.snapshots.restore("nightly", "latest", str(tmp_path), [], False, quiet, stop)
     with pytest.raises(WrongState, match="keeps everything"):
-        jobs.forget("nightly", dry_run=True, cancel=stop)
+        jobs.snapshots.forget("nightly", dry_run=True, cancel=stop)
     with pytest.raises(InvalidRequest):
-        jobs.browse("nightly", "latest", "relative")
+        jobs.snapshots.browse("nightly", "latest", "relative")
     assert jobs.drop("nightly")
     assert (tmp_path / "repository/config").exists()
 

@@ -193,6 +193,7 @@ def test_every_field_gets_a_word(planned: Planned) -> None:
         "image": "x",
         "memswap_limit": "1g",
         "foo": 1,
+        "name": "n",
         "x-note": 2,
         "volumes_from": ["b"],
         "expose": [80],
@@ -205,6 +206,7 @@ def test_every_field_gets_a_word(planned: Planned) -> None:
         "services.a.image": Verdict.TAKEN,
         "services.a.memswap_limit": Verdict.IGNORED,
         "services.a.foo": Verdict.UNSUPPORTED,
+        "services.a.name": Verdict.UNSUPPORTED,
         "services.a.x-note": Verdict.IGNORED,
         "services.a.volumes_from": Verdict.UNSUPPORTED,
         "services.a.expose": Verdict.IGNORED,
@@ -230,6 +232,7 @@ def test_every_field_gets_a_word(planned: Planned) -> None:
         ("services: {a: {image: x, container_name: n, scale: 2}}", "only one"),
         ("services: {a: {image: x, volumes: ['~/x:/x']}}", "whole path"),
         ("services: {}", "there are none"),
+        ("services: {a: {image: x, profiles: [debug]}}", "choose profiles"),
         ("service: {a: {image: x}}", "no such section"),
         ("[]", "no mapping"),
         ("include: [absent.yml]\nservices: {a: {image: x}}", "absent.yml is not there"),
@@ -313,4 +316,4 @@ def _either(text: str) -> None:
         found = plan(text, name="demo", directory=Path("/srv"), variables={}, read=lambda path: None)
     except InvalidRequest:
         return
-    assert found.containers
+    assert found.containers or "scale" in text or "replicas" in text
