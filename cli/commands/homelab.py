@@ -6,6 +6,7 @@ ncc homelab stats [web…]         what they use, live (--once)
 ncc homelab top web · ncc homelab restart web
 ncc homelab pull busybox:1       fetch an image
 ncc homelab updates [web…]       whether tags lead to newer images; exit code 3 when some do
+ncc homelab update [web…]        bring them in now; what isn't well goes back
 ncc homelab events               what happens in the engine (--since 1h)
 ncc homelab prune [--yes]        what nobody uses and nobody declared; without --yes it is only told
 ncc homelab plan compose.yaml    what becomes of each field of a compose file
@@ -34,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("cli.homelab.containers", "restart containers"),
     "pull": ("cli.homelab.images", "fetch images"),
     "updates": ("cli.homelab.images", "tell which tags lead to newer images"),
+    "update": ("cli.homelab.images", "bring newer images in"),
     "events": ("cli.homelab.events", "follow what happens in the engine"),
     "prune": ("cli.homelab.prune", "remove what nobody uses and nobody declared"),
     "plan": ("cli.homelab.plan", "tell what becomes of each field of a compose file"),

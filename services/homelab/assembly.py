@@ -7,6 +7,8 @@ from pathlib import Path
 
 import grpc.aio
 
+from common import cron
+from common.errors import InvalidRequest
 from common.manager import Context, Service
 from common.scheduler import Scheduler
 from nixcc.homelab.v1 import backup_pb2_grpc, homelab_pb2_grpc
@@ -16,6 +18,8 @@ from services.homelab.containers.material import Materials
 from services.homelab.drivers.declared import StateDeclared
 from services.homelab.drivers.docker import DockerEngine
 from services.homelab.drivers.own_state import OwnState
+from services.homelab.image_updates.records import UpdateRecords
+from services.homelab.image_updates.updater import Updater
 from services.homelab.kinds.backup_job import BackupJobKind
 from services.homelab.kinds.container import ContainerKind
 from services.homelab.kinds.image import ImageKind
@@ -25,6 +29,8 @@ from services.homelab.kinds.volume import ContainerVolumeKind
 from services.homelab.rpc import NAME, HomelabServicer
 from services.homelab.service import HomelabService
 
+# Once a day, at a minute that few others have chosen.
+_UPDATE_CHECK = "23 4 * * *"
 # Where engines listen; the first that is there is taken.
 _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
 
@@ -32,12 +38,18 @@ _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock
 def assemble(context: Context) -> Service:
     """Setting `engine`: the engine's address (`unix:///…`); by default docker's socket, or else podman's.
 
+    Setting `update_check`: a cron expression, when registries are asked for newer images.
+
     Setting `allowed_paths`: folders, parted by colons, that containers may get files of the host from; unset: any.
     """
     engine = DockerEngine(context.settings.get("engine") or _address(context))
     reason = _reason(context)
     materials = Materials(_allowed(context))
-    servicer = HomelabServicer(HomelabService(engine, StateDeclared(context.peer("nixcc")).read), context)
+    declared = StateDeclared(context.peer("nixcc")).read
+    updates = UpdateRecords(context.state_dir / "homelab/updates.json")
+    updater = Updater(engine, declared, updates, _update_check(context))
+    update_schedule = Scheduler(updater, "update-schedule")
+    servicer = HomelabServicer(HomelabService(engine, declared, updater), context)
     jobs = Jobs(engine, OwnState(context.peer("system"), context.root), context.state_dir / "homelab/backups")
     scheduler = Scheduler(jobs, "backup-schedule")
 
@@ -49,17 +61,21 @@ def assemble(context: Context) -> Service:
 
     def close() -> None:
         jobs.close()
+        updater.close()
         scheduler.close()
+        update_schedule.close()
         engine.close()
 
     if not reason:
         jobs.start()
         scheduler.start()
+        updater.start()
+        update_schedule.start()
     return Service(
         name="homelab",
         kinds=(
-            ContainerKind(engine, materials, reason),
-            StackKind(engine, materials, reason),
+            ContainerKind(engine, materials, updates, reason),
+            StackKind(engine, materials, updates, reason),
             ContainerNetworkKind(engine, reason),
             ContainerVolumeKind(engine, reason),
             ImageKind(engine, reason),
@@ -88,6 +104,15 @@ def _reason(context: Context) -> str:
             "run with --root /, or name an engine of its own in NCC_HOMELAB_ENGINE=unix:///…"
         )
     return ""
+
+
+def _update_check(context: Context) -> str:
+    expression = context.settings.get("update_check") or _UPDATE_CHECK
+    if reason := cron.wrong(expression):
+        raise InvalidRequest(
+            f"NCC_HOMELAB_UPDATE_CHECK: {expression!r} {reason}", next_step="correct it, or leave it out"
+        )
+    return expression
 
 
 def _allowed(context: Context) -> Sequence[Path]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.errors import InvalidRequest, Violation
+from nixcc.homelab.v1 import container_pb2
 from nixcc.homelab.v1 import homelab_pb2 as pb
 from services.homelab.drivers.base import EngineEvent, EngineInfo
 from services.homelab.models import (
@@ -102,6 +103,8 @@ def updates_message(updates: Iterable[ImageUpdate]) -> pb.ImageUpdates:
             outdated=update.outdated,
             pinned=update.pinned,
             error=update.error,
+            policy=container_pb2.UpdatePolicy.Value(f"UPDATE_POLICY_{update.policy}"),
+            refused=update.refused,
         )
     return message
 

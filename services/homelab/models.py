@@ -19,6 +19,22 @@ class State(StrEnum):
     DEAD = "DEAD"
 
 
+class UpdatePolicy(StrEnum):
+    """What happens when a tag leads to a newer image."""
+
+    NEVER = "NEVER"
+    NOTIFY = "NOTIFY"
+    AUTO = "AUTO"
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """How a container comes by newer images; `credentials_file`: of its registry, empty: none."""
+
+    policy: UpdatePolicy = UpdatePolicy.NEVER
+    credentials_file: str = ""
+
+
 class Health(StrEnum):
     """How a container is; UNSPECIFIED: it has no health check."""
 
@@ -93,7 +109,10 @@ class PulledImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageUpdate:
-    """The digest that a container runs, and the one its tag leads to now. `error`: why it can't be told."""
+    """The digest that a container runs, and the one its tag leads to now. `error`: why it can't be told.
+
+    `refused`: why the container was taken back from what its tag leads to; empty: it was not.
+    """
 
     container: str
     image: str
@@ -101,11 +120,13 @@ class ImageUpdate:
     available: str = ""
     pinned: bool = False
     error: str = ""
+    policy: UpdatePolicy = UpdatePolicy.NEVER
+    refused: str = ""
 
     @property
     def outdated(self) -> bool:
         """The tag leads to another image."""
-        return bool(self.available) and self.available != self.running
+        return bool(self.running and self.available) and self.available != self.running
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +149,14 @@ class Unused:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """Names of what the owner declared, by themselves or as part of a stack."""
+    """Names of what the owner declared, by themselves or as part of a stack; `updates` by container."""
 
     containers: frozenset[str] = frozenset()
     stacks: frozenset[str] = frozenset()
     images: frozenset[str] = frozenset()
     networks: frozenset[str] = frozenset()
     volumes: frozenset[str] = frozenset()
+    updates: Mapping[str, Updates] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

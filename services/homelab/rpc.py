@@ -184,6 +184,16 @@ class HomelabServicer(homelab_pb2_grpc.HomelabServiceServicer):
             else:
                 yield pb.CheckUpdatesResponse(result=updates_message(event))
 
+    async def UpdateContainers(
+        self, request: pb.UpdateContainersRequest, context: Any
+    ) -> AsyncIterator[pb.UpdateContainersResponse]:
+        names = list(dict.fromkeys(request.containers))
+        async for event in self._long(lambda report, cancel: self._service.update(names, report, cancel)):
+            if isinstance(event, resource_pb2.Progress):
+                yield pb.UpdateContainersResponse(progress=event)
+            else:
+                yield pb.UpdateContainersResponse(result=updates_message(event))
+
     async def Prune(self, request: pb.PruneRequest, context: Any) -> AsyncIterator[pb.PruneResponse]:
         types = [
             name

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.errors import Cancelled, ControlError, InvalidRequest, NotFound, Violation, WrongState
-from services.homelab import pruning, updates
+from services.homelab import pruning
 from services.homelab.drivers.base import Engine, EngineInfo, ExecSession, Json, Report
+from services.homelab.image_updates.updater import Updater
 from services.homelab.inspecting import listed_labels, listed_name, view
 from services.homelab.models import (
     ContainerView,
@@ -30,9 +31,10 @@ _LISTS = "ncc homelab lists them"
 class HomelabService:
     """Containers as they are, and what may be done with them that is no change of their spec."""
 
-    def __init__(self, engine: Engine, declared: Callable[[], Declared]) -> None:
+    def __init__(self, engine: Engine, declared: Callable[[], Declared], updater: Updater) -> None:
         self.engine = engine
         self._declared = declared
+        self._updater = updater
 
     def containers(self, stack: str = "") -> Sequence[ContainerView]:
         """All, by name; those that go away meanwhile are left out."""
@@ -150,7 +152,11 @@ class HomelabService:
         """Of each container, or of those named, whether its tag leads to another image now."""
         self.require_all(names)
         report("looks at containers", None)
-        return updates.check(self.engine, self._inspected(names or self._names("")), report, cancel)
+        return self._updater.look(self._inspected(names or self._names("")), report, cancel)
+
+    def update(self, names: Sequence[str], report: Report, cancel: threading.Event) -> Sequence[ImageUpdate]:
+        """Brings newer images in now, and waits for the loop to take them."""
+        return self._updater.update(names, report, cancel)
 
     def prune(
         self, types: Sequence[str], dry_run: bool, report: Report, cancel: threading.Event

@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 
+from common import cron
 from common.errors import ControlError, NotFound, WrongState
 from common.failpoints import hit
 from nixcc.homelab.v1 import backup_pb2 as pb
-from services.homelab.backup import schedule
 from services.homelab.backup.hooks import Hooks
 from services.homelab.backup.models import Record, Run, Status
 from services.homelab.backup.records import Records
@@ -122,7 +122,7 @@ class Jobs:
             record, running = self._records.record(name), name in self._running
         where = zone(job)
         since = record.last_success or record.since
-        late = not job.paused and schedule.overdue(
+        late = not job.paused and cron.overdue(
             job.schedule, since, self.clock(), float(job.overdue_after), where
         )
         return Status(name, record, self._next(job, record), late, running)
@@ -148,7 +148,7 @@ class Jobs:
                 (job.check_schedule, record.last_check, self.verify),
                 (job.restore_test_schedule, record.last_restore_test, self.test_restore),
             ):
-                if expression and schedule.following(expression, last or record.since, where) <= now:
+                if expression and cron.following(expression, last or record.since, where) <= now:
                     yield lambda name=name, work=work: self._scheduled(name, work)  # type: ignore[misc]
 
     def next_time(self) -> float:
@@ -167,7 +167,7 @@ class Jobs:
                 (job.restore_test_schedule, record.last_restore_test),
             ):
                 if expression:
-                    found.append(schedule.following(expression, last or record.since, where))
+                    found.append(cron.following(expression, last or record.since, where))
         return min(found)
 
     # Runs
@@ -329,7 +329,7 @@ class Jobs:
     def _next(self, job: pb.BackupJob, record: Record) -> float:
         if job.paused:
             return math.inf
-        return schedule.following(job.schedule, max(record.last_try, record.since), zone(job))
+        return cron.following(job.schedule, max(record.last_try, record.since), zone(job))
 
     def _record(self, name: str) -> Record:
         with self._lock:

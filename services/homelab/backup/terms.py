@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import tzinfo
 from pathlib import Path
 
+from common import cron
 from nixcc.homelab.v1 import backup_pb2 as pb
-from services.homelab.backup import schedule
 from services.homelab.drivers.restic_repository import Repository
 
 
@@ -29,4 +29,4 @@ def keep(job: pb.BackupJob) -> dict[str, int]:
 
 def zone(job: pb.BackupJob) -> tzinfo | None:
     """Where its schedule is to be read; None: where the host is."""
-    return schedule.zone(job.time_zone)
+    return cron.zone(job.time_zone)

@@ -17,6 +17,8 @@ from services.homelab.containers.material import Materials
 from services.homelab.containers.normalisation import NEW, OLD
 from services.homelab.containers.waiting import until_gone, until_well
 from services.homelab.drivers.base import Engine, Json
+from services.homelab.image_updates.records import UpdateRecords
+from services.homelab.image_updates.transition import updated
 from services.homelab.inspecting import view
 from services.homelab.models import Health
 
@@ -31,10 +33,13 @@ _NO_LABELS: Mapping[str, str] = {}
 class ContainerKeeper:
     """Keeps the containers of one engine."""
 
-    def __init__(self, engine: Engine, inventory: Inventory, materials: Materials) -> None:
+    def __init__(
+        self, engine: Engine, inventory: Inventory, materials: Materials, updates: UpdateRecords
+    ) -> None:
         self._engine = engine
         self._inventory = inventory
         self._materials = materials
+        self._updates = updates
 
     def detect(self, names: Sequence[str]) -> Mapping[str, Detection[pb.Container]]:
         """By name: one list for all, and inspections of those that changed."""
@@ -103,7 +108,8 @@ class ContainerKeeper:
             def create(as_name: str) -> None:
                 self._create(name, as_name, spec, labels, volumes, report)
 
-            done.append(replacement.replace(self._engine, name, spec, inspected, create, report))
+            with updated(self._engine, self._updates, name, spec.image, inspected):
+                done.append(replacement.replace(self._engine, name, spec, inspected, create, report))
             return _told(name, done)
         if fields & {"limits", "restart"}:
             containers.update(name, creation.update_body(spec, inspected))
@@ -135,6 +141,9 @@ class ContainerKeeper:
         asked = made_from or (spec if engine_labels.compose(labels) else pb.Container())
         if ended and not state.get("ExitCode") and asked.restart.condition in _DONE:
             spec.running = True  # it has done what it was made for
+        runs = str(inspected.get("Image", ""))
+        if self._updates.pending(listed.name_of(str(inspected.get("Id", ""))), spec.image, runs):
+            spec.image = runs  # no longer what its tag leads to
         return spec
 
     def _renamed(self, name: str) -> str:

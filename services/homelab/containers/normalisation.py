@@ -11,7 +11,7 @@ from common.errors import Violation
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers import labels as engine_labels
 from services.homelab.containers.creation import device_parts, secret_target
-from services.homelab.containers.image_names import short
+from services.homelab.containers.image_names import is_identifier, short
 from services.homelab.containers.inspection import device, security_option, ulimit
 
 # As the engine has it.
@@ -148,10 +148,10 @@ def _rest(spec: pb.Container) -> Iterator[Violation]:
     for index, text in enumerate(spec.extra_hosts):
         if ":" not in text:
             yield Violation(f"extra_hosts[{index}]", "must be NAME:ADDRESS")
-    if spec.update not in (pb.UPDATE_POLICY_UNSPECIFIED, pb.UPDATE_POLICY_NEVER):
-        yield Violation(
-            "update", "images are updated by hand in this version: ncc homelab updates, then name the new tag"
-        )
+    if spec.update == pb.UPDATE_POLICY_AUTO and ("@" in spec.image or is_identifier(spec.image)):
+        yield Violation("update", "an image that is named by its digest never changes: name a tag")
+    if spec.update == pb.UPDATE_POLICY_AUTO and spec.pull == pb.PULL_POLICY_NEVER:
+        yield Violation("update", "newer images can't be had where pull is NEVER")
     limits = spec.limits
     if limits.HasField("memory") and limits.memory_reservation > limits.memory:
         yield Violation("limits.memory_reservation", "must not be above memory")

@@ -219,6 +219,9 @@ class Images(Protocol):
     def remove(self, reference: str) -> None:
         """Removes the name, and the image with its last name; gone already is fine. WrongState while it is used."""
 
+    def tag(self, image: str, reference: str) -> None:
+        """Gives the image a name, which another may have had. NotFound."""
+
     def registry_digest(self, reference: str, *, credentials_file: Path | None = None) -> str:
         """The digest that the reference leads to in its registry now: `sha256:…`. As `pull`."""
 

@@ -8,8 +8,12 @@ from typing import Any
 
 from common.errors import ControlError, HostUnavailable, InvalidRequest, from_rpc_error
 from nixcc.homelab.v1 import backup_pb2, container_pb2, stack_pb2
-from services.homelab.models import Declared
+from services.homelab.models import Declared, UpdatePolicy, Updates
 
+_POLICIES = {
+    container_pb2.UPDATE_POLICY_NOTIFY: UpdatePolicy.NOTIFY,
+    container_pb2.UPDATE_POLICY_AUTO: UpdatePolicy.AUTO,
+}
 # Seconds.
 _PATIENCE = 10.0
 
@@ -86,9 +90,11 @@ class _Names:
         self.images: set[str] = set()
         self.networks: set[str] = set()
         self.volumes: set[str] = set()
+        self.updates: dict[str, Updates] = {}
 
     def container(self, name: str, spec: container_pb2.Container) -> None:
         self.containers.add(name)
+        self.updates[name] = Updates(_POLICIES.get(spec.update, UpdatePolicy.NEVER), spec.credentials_file)
         self.images.add(spec.image)
         self.networks.update(attachment.network for attachment in spec.networks)
         self.volumes.update(
@@ -97,5 +103,10 @@ class _Names:
 
     def declared(self) -> Declared:
         return Declared(
-            *map(frozenset, (self.containers, self.stacks, self.images, self.networks, self.volumes))
+            containers=frozenset(self.containers),
+            stacks=frozenset(self.stacks),
+            images=frozenset(self.images),
+            networks=frozenset(self.networks),
+            volumes=frozenset(self.volumes),
+            updates=self.updates,
         )

@@ -104,6 +104,11 @@ class DockerImages:
         except NotFound:
             return
 
+    def tag(self, image: str, reference: str) -> None:
+        """See Images."""
+        name, tag = split(reference)
+        self._calls.request("POST", "/images/{0}/tag", image, params={"repo": name, "tag": tag})
+
     def registry_digest(self, reference: str, *, credentials_file: Path | None = None) -> str:
         """See Images."""
         headers = _authorisation(split(reference)[0], credentials_file)

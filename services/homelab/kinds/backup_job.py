@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from common import cron
 from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
 from nixcc.homelab.v1 import backup_pb2 as pb
-from services.homelab.backup import schedule
 from services.homelab.backup.jobs import Jobs
 from services.homelab.backup.models import Status
 
@@ -40,10 +40,10 @@ class BackupJobKind:
         if _NAME.fullmatch(name) is None:
             found.append(Violation("metadata.name", "files are named after it: letters, digits, . _ -"))
         for field in ("schedule", "check_schedule", "restore_test_schedule"):
-            if getattr(spec, field) and (wrong := schedule.wrong(getattr(spec, field))):
+            if getattr(spec, field) and (wrong := cron.wrong(getattr(spec, field))):
                 found.append(Violation(field, wrong))
         try:
-            schedule.zone(spec.time_zone)
+            cron.zone(spec.time_zone)
         except ValueError as error:
             found.append(Violation("time_zone", str(error)))
         if spec.vms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from common.errors import Violation
 from common.manager import Action, Applied, Change, Detection, Emit, Report
@@ -12,6 +12,7 @@ from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
 from services.homelab.containers.normalisation import NEW, OLD, check, normalise
 from services.homelab.drivers.base import Engine, EngineEvent
+from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds.hints import Hints
 
 # What a container does by itself while it is as it should be.
@@ -23,12 +24,16 @@ class ContainerKind:
 
     spec = pb.Container
 
-    def __init__(self, engine: Engine, materials: Materials, reason: str = "") -> None:
+    def __init__(
+        self, engine: Engine, materials: Materials, updates: UpdateRecords, reason: str = ""
+    ) -> None:
         self._inventory = Inventory(engine)
         self._materials = materials
-        self._keeper = ContainerKeeper(engine, self._inventory, materials)
+        self._updates = updates
+        self._keeper = ContainerKeeper(engine, self._inventory, materials, updates)
         self._reason = reason
         self._hints = Hints(engine, _names)
+        self._no_updates: Callable[[], None] = lambda: None
 
     def unsupported(self) -> str:
         """See Kind."""
@@ -60,6 +65,7 @@ class ContainerKind:
         """See Watchable: the inventory hears of a change before the loop asks it."""
         self._inventory.watch()
         self._hints.start(emit)
+        self._no_updates = self._updates.subscribe(lambda name: emit((name,)))
 
     def hold(self, keys: Sequence[str]) -> None:
         """See Watchable: events come for all."""
@@ -69,6 +75,7 @@ class ContainerKind:
 
     def close(self) -> None:
         """See Watchable."""
+        self._no_updates()
         self._hints.stop()
         self._inventory.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
@@ -11,6 +11,7 @@ from services.homelab.containers.inventory import Inventory
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine, EngineEvent, Json
+from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds import network
 from services.homelab.kinds.container import is_usual
 from services.homelab.kinds.hints import Hints
@@ -23,14 +24,18 @@ class StackKind:
 
     spec = pb.Stack
 
-    def __init__(self, engine: Engine, materials: Materials, reason: str = "") -> None:
+    def __init__(
+        self, engine: Engine, materials: Materials, updates: UpdateRecords, reason: str = ""
+    ) -> None:
         self._engine = engine
         self._inventory = Inventory(engine)
         self._materials = materials
-        self._keeper = ContainerKeeper(engine, self._inventory, materials)
+        self._keeper = ContainerKeeper(engine, self._inventory, materials, updates)
+        self._updates = updates
         self._convergence = Convergence(engine, self._inventory, self._keeper)
         self._reason = reason
         self._hints = Hints(engine, _names)
+        self._no_updates: Callable[[], None] = lambda: None
 
     def unsupported(self) -> str:
         """See Kind."""
@@ -60,6 +65,8 @@ class StackKind:
         """See Watchable."""
         self._inventory.watch()
         self._hints.start(emit)
+        # Whose container it is, the loop sees.
+        self._no_updates = self._updates.subscribe(lambda _: emit(()))
 
     def hold(self, keys: Sequence[str]) -> None:
         """See Watchable: events come for all."""
@@ -69,6 +76,7 @@ class StackKind:
 
     def close(self) -> None:
         """See Watchable."""
+        self._no_updates()
         self._hints.stop()
         self._inventory.close()
 

@@ -42,6 +42,8 @@ def fill(name: str, spec: pb.Stack, materials: Materials) -> Sequence[Violation]
             faults = [*materials.outside(container.spec)]
         wrong += [Violation(where, f"services.{container.service}: {_said(one)}") for one in faults]
         container.spec.running = spec.running if spec.HasField("running") else True
+        if spec.update and "@" not in container.spec.image:
+            container.spec.update = spec.update
     return wrong
 
 

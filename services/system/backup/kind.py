@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from common import cron
 from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Emit, Report
 from nixcc.system.v1 import backup_pb2
-from services.system.backup import schedule
 from services.system.backup.models import MANUAL, Encryption, Keep, Policy, Status
 from services.system.backup.service import Backups
 from services.system.drivers.archive_age import wrong_recipient
@@ -40,7 +40,7 @@ class StateBackupKind:
                 )
             )
         for field in ("schedule", "verify_schedule"):
-            if spec.HasField(field) and (wrong := schedule.wrong(getattr(spec, field))):
+            if spec.HasField(field) and (wrong := cron.wrong(getattr(spec, field))):
                 found.append(Violation(field, wrong))
         for index, recipient in enumerate(spec.recipients):
             if wrong := wrong_recipient(recipient):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 
-from cronsim import CronSim, CronSimError
-
+from common.cron import following
 from services.system.backup.models import Archive, Policy, Record
 
 # After a failure it is tried again so much later, in seconds.
@@ -13,26 +12,6 @@ RETRY = 3_600.0
 # How much later than due an archive may come before it counts as overdue, in seconds.
 GRACE = 3_600.0
 _NEVER = float("inf")
-
-
-def wrong(expression: str) -> str:
-    """What is wrong with a cron expression; empty: nothing."""
-    try:
-        iterator = CronSim(expression, datetime(2026, 1, 1))
-        next(iterator)
-    except CronSimError as error:
-        return f"is no cron expression: {error}; five fields are needed, such as 30 3 * * *"
-    except StopIteration:
-        return "never comes true"
-    return ""
-
-
-def following(expression: str, after: float, zone: tzinfo) -> float:
-    """The first time after `after`; infinity: never."""
-    try:
-        return next(CronSim(expression, datetime.fromtimestamp(after, zone))).timestamp()
-    except (CronSimError, StopIteration):
-        return _NEVER
 
 
 def next_run(policy: Policy, record: Record, zone: tzinfo) -> float:

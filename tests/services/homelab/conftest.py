@@ -15,6 +15,8 @@ from dockerd import BUSYBOX, Dockerd, dockerd
 from nixcc.homelab.v1 import homelab_pb2_grpc
 from services.homelab.drivers.base import Engine
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.image_updates.records import UpdateRecords
+from services.homelab.image_updates.updater import Updater
 from services.homelab.models import Declared
 from services.homelab.rpc import NAME, HomelabServicer
 from services.homelab.service import HomelabService
@@ -48,8 +50,10 @@ async def stub(engine: Engine, declared: list[Declared | Exception], tmp_path: P
             raise declared[0]
         return declared[0]
 
+    updater = Updater(engine, read, UpdateRecords(tmp_path / "updates.json"), "0 4 * * *")
+
     def create(context: Context) -> Service:
-        servicer = HomelabServicer(HomelabService(engine, read), context)
+        servicer = HomelabServicer(HomelabService(engine, read, updater), context)
         return Service(
             name="homelab",
             kinds=(),

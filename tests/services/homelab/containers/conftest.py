@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
 from services.homelab.containers.normalisation import check, normalise
 from services.homelab.drivers.base import Engine
+from services.homelab.image_updates.records import UpdateRecords
 
 SLEEP = ["sh", "-c", "trap exit TERM; sleep infinity & wait"]
 
@@ -45,8 +47,15 @@ def inventory(engine: Engine) -> Iterator[Inventory]:
 
 
 @pytest.fixture
-def keeper(engine: Engine, inventory: Inventory, daemon: Dockerd) -> Iterator[ContainerKeeper]:
-    yield ContainerKeeper(engine, inventory, Materials())
+def updates(tmp_path: Path) -> UpdateRecords:
+    return UpdateRecords(tmp_path / "updates.json")
+
+
+@pytest.fixture
+def keeper(
+    engine: Engine, inventory: Inventory, daemon: Dockerd, updates: UpdateRecords
+) -> Iterator[ContainerKeeper]:
+    yield ContainerKeeper(engine, inventory, Materials(), updates)
     for row in engine.containers.list():
         engine.containers.remove(row["Id"], force=True, volumes=True)
     daemon.docker("network", "prune", "--force")

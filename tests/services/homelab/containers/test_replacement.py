@@ -27,14 +27,17 @@ Apply = Callable[[str, pb.Container], Any]
 
 KILLED = """
 import sys
+from pathlib import Path
 from services.homelab.containers import spec_label
 from services.homelab.containers.inventory import Inventory
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.image_updates.records import UpdateRecords
 engine = DockerEngine(sys.argv[1])
 spec = spec_label.read({spec_label.SPEC: sys.argv[2]})
-ContainerKeeper(engine, Inventory(engine), Materials()).apply("web", spec, lambda message, percent: None)
+updates = UpdateRecords(Path(sys.argv[3]))
+ContainerKeeper(engine, Inventory(engine), Materials(), updates).apply("web", spec, lambda message, percent: None)
 """
 
 
@@ -123,12 +126,20 @@ def test_killed_anywhere(
     daemon: Dockerd,
     point: str,
     clash: bool,
+    tmp_path: Path,
 ) -> None:
     before: dict[str, Any] = {"mounts": [{"target": "/data", "source": "kept"}]} if clash else {}
     apply("web", made(**before))
     wanted = made(**before, environment={"A": "1"})
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, daemon.address, spec_label.written(wanted)],
+        [
+            sys.executable,
+            "-c",
+            KILLED,
+            daemon.address,
+            spec_label.written(wanted),
+            str(tmp_path / "updates.json"),
+        ],
         env={**os.environ, failpoints.ENVIRONMENT: f"homelab.{point}=kill:1"},
         cwd=Path(__file__).resolve().parents[4],
         check=False,

@@ -12,6 +12,7 @@ from dockerd import BUSYBOX, Dockerd
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine
+from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds.container import ContainerKind
 
 pytestmark = pytest.mark.host
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.host
 
 @pytest.fixture
 def kind(engine: Engine, tmp_path: Path) -> Iterator[ContainerKind]:
-    made = ContainerKind(engine, Materials([tmp_path]))
+    made = ContainerKind(engine, Materials([tmp_path]), UpdateRecords(tmp_path / "updates.json"))
     yield made
     made.close()
 

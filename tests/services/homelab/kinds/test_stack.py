@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,13 +12,16 @@ from dockerd import BUSYBOX, Dockerd
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine
+from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds.stack import StackKind
 
 pytestmark = pytest.mark.host
 
 
-def test_what_happens_to_its_containers_is_told_by_its_name(engine: Engine, daemon: Dockerd) -> None:
-    kind = StackKind(engine, Materials())
+def test_what_happens_to_its_containers_is_told_by_its_name(
+    engine: Engine, daemon: Dockerd, tmp_path: Path
+) -> None:
+    kind = StackKind(engine, Materials(), UpdateRecords(tmp_path / "updates.json"))
     told: list[Sequence[str]] = []
     kind.watch(told.append)
     label = "com.docker.compose.project=shop"
@@ -32,8 +36,8 @@ def test_what_happens_to_its_containers_is_told_by_its_name(engine: Engine, daem
     assert set(told) == {("shop",)}
 
 
-def test_unhealthy_as_a_whole(engine: Engine, daemon: Dockerd) -> None:
-    kind = StackKind(engine, Materials())
+def test_unhealthy_as_a_whole(engine: Engine, daemon: Dockerd, tmp_path: Path) -> None:
+    kind = StackKind(engine, Materials(), UpdateRecords(tmp_path / "updates.json"))
     label = "com.docker.compose.project=shop"
     check = (
         "--health-cmd",
@@ -54,8 +58,8 @@ def test_unhealthy_as_a_whole(engine: Engine, daemon: Dockerd) -> None:
     kind.close()
 
 
-def test_specs_are_filled(engine: Engine) -> None:
-    kind = StackKind(engine, Materials(), "no engine")
+def test_specs_are_filled(engine: Engine, tmp_path: Path) -> None:
+    kind = StackKind(engine, Materials(), UpdateRecords(tmp_path / "updates.json"), "no engine")
     spec = pb.Stack(compose="services: {a: {image: x}}")
     assert not kind.validate("shop", spec)
     assert spec.containers[0].name == "shop-a-1"

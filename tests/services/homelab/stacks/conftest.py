@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from dockerd import Dockerd
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine
+from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds.stack import StackKind
 
 
 @pytest.fixture
-def kind(engine: Engine, daemon: Dockerd) -> Iterator[StackKind]:
-    made = StackKind(engine, Materials())
+def kind(engine: Engine, daemon: Dockerd, tmp_path: Path) -> Iterator[StackKind]:
+    made = StackKind(engine, Materials(), UpdateRecords(tmp_path / "updates.json"))
     made.watch(lambda names: None)
     yield made
     made.close()

@@ -60,7 +60,7 @@ class _UpdatePolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     UPDATE_POLICY_NOTIFY: _UpdatePolicy.ValueType  # 2
     """It is told, in `ncc homelab updates`."""
     UPDATE_POLICY_AUTO: _UpdatePolicy.ValueType  # 3
-    """The container is replaced, and comes back when the new one isn't well."""
+    """The container is replaced, and comes back when the new one isn't well; then it waits for yet another image."""
 
 class UpdatePolicy(_UpdatePolicy, metaclass=_UpdatePolicyEnumTypeWrapper):
     """What happens when a tag leads to a newer image."""
@@ -72,7 +72,7 @@ UPDATE_POLICY_NEVER: UpdatePolicy.ValueType  # 1
 UPDATE_POLICY_NOTIFY: UpdatePolicy.ValueType  # 2
 """It is told, in `ncc homelab updates`."""
 UPDATE_POLICY_AUTO: UpdatePolicy.ValueType  # 3
-"""The container is replaced, and comes back when the new one isn't well."""
+"""The container is replaced, and comes back when the new one isn't well; then it waits for yet another image."""
 global___UpdatePolicy = UpdatePolicy
 
 class _MountType:
@@ -303,7 +303,7 @@ class Container(google.protobuf.message.Message):
     runtime: builtins.str
     """The runtime instead of the engine's default."""
     update: global___UpdatePolicy.ValueType
-    """What happens when its tag leads to another image. Unset: NEVER; the others are refused by this version."""
+    """What happens when its tag leads to another image; registries are asked once a day. Unset: NEVER."""
     credentials_file: builtins.str
     """A file of the host with the registry's credentials (`config.json` of docker), for fetching its image."""
     @property

@@ -11,6 +11,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import nixcc.homelab.v1.container_pb2
 import nixcc.homelab.v1.stack_pb2
 import nixcc.resource.v1.resource_pb2
 import sys
@@ -924,6 +925,8 @@ class ImageUpdate(google.protobuf.message.Message):
     OUTDATED_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     PINNED_FIELD_NUMBER: builtins.int
+    POLICY_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
     container: builtins.str
     """The container."""
     image: builtins.str
@@ -938,6 +941,10 @@ class ImageUpdate(google.protobuf.message.Message):
     """Why it can't be told; empty: it can."""
     pinned: builtins.bool
     """Its image is named by a digest, and can't change."""
+    policy: nixcc.homelab.v1.container_pb2.UpdatePolicy.ValueType
+    """What is done about it."""
+    refused: builtins.str
+    """Why the container went back to what it runs from what is available; empty: it did not."""
     def __init__(
         self,
         *,
@@ -948,10 +955,60 @@ class ImageUpdate(google.protobuf.message.Message):
         outdated: builtins.bool = ...,
         error: builtins.str = ...,
         pinned: builtins.bool = ...,
+        policy: nixcc.homelab.v1.container_pb2.UpdatePolicy.ValueType = ...,
+        refused: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["available_digest", b"available_digest", "container", b"container", "error", b"error", "image", b"image", "outdated", b"outdated", "pinned", b"pinned", "running_digest", b"running_digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["available_digest", b"available_digest", "container", b"container", "error", b"error", "image", b"image", "outdated", b"outdated", "pinned", b"pinned", "policy", b"policy", "refused", b"refused", "running_digest", b"running_digest"]) -> None: ...
 
 global___ImageUpdate = ImageUpdate
+
+@typing.final
+class UpdateContainersRequest(google.protobuf.message.Message):
+    """Which to update, whatever their policy and whatever they went back from before."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTAINERS_FIELD_NUMBER: builtins.int
+    @property
+    def containers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of declared containers; empty: all whose policy isn't NEVER."""
+
+    def __init__(
+        self,
+        *,
+        containers: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["containers", b"containers"]) -> None: ...
+
+global___UpdateContainersRequest = UpdateContainersRequest
+
+@typing.final
+class UpdateContainersResponse(google.protobuf.message.Message):
+    """How far it is, then how it went."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___ImageUpdates:
+        """The end: those that are outdated still are told with what they went back for."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___ImageUpdates | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___UpdateContainersResponse = UpdateContainersResponse
 
 @typing.final
 class PruneRequest(google.protobuf.message.Message):

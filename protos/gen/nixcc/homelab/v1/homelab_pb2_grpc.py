@@ -85,6 +85,11 @@ class HomelabServiceStub(object):
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesRequest.SerializeToString,
                 response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesResponse.FromString,
                 _registered_method=True)
+        self.UpdateContainers = channel.unary_stream(
+                '/nixcc.homelab.v1.HomelabService/UpdateContainers',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.UpdateContainersRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.UpdateContainersResponse.FromString,
+                _registered_method=True)
         self.Prune = channel.unary_stream(
                 '/nixcc.homelab.v1.HomelabService/Prune',
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PruneRequest.SerializeToString,
@@ -176,6 +181,13 @@ class HomelabServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateContainers(self, request, context):
+        """Fetches what the tags of containers lead to, and waits until the control loop has replaced them or taken them back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Prune(self, request, context):
         """Removes what nobody uses, or tells what that would free. What is declared is never removed, nor are the volumes of
         compose projects.
@@ -250,6 +262,11 @@ def add_HomelabServiceServicer_to_server(servicer, server):
                     servicer.CheckUpdates,
                     request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesRequest.FromString,
                     response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesResponse.SerializeToString,
+            ),
+            'UpdateContainers': grpc.unary_stream_rpc_method_handler(
+                    servicer.UpdateContainers,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.UpdateContainersRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.UpdateContainersResponse.SerializeToString,
             ),
             'Prune': grpc.unary_stream_rpc_method_handler(
                     servicer.Prune,
@@ -538,6 +555,33 @@ class HomelabService(object):
             '/nixcc.homelab.v1.HomelabService/CheckUpdates',
             nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesRequest.SerializeToString,
             nixcc_dot_homelab_dot_v1_dot_homelab__pb2.CheckUpdatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateContainers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.homelab.v1.HomelabService/UpdateContainers',
+            nixcc_dot_homelab_dot_v1_dot_homelab__pb2.UpdateContainersRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_homelab__pb2.UpdateContainersResponse.FromString,
             options,
             channel_credentials,
             insecure,

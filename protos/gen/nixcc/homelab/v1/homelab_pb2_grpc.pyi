@@ -81,6 +81,12 @@ class HomelabServiceStub:
     ]
     """Tells which containers' tags lead to another image now."""
 
+    UpdateContainers: grpc.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.homelab_pb2.UpdateContainersRequest,
+        nixcc.homelab.v1.homelab_pb2.UpdateContainersResponse,
+    ]
+    """Fetches what the tags of containers lead to, and waits until the control loop has replaced them or taken them back."""
+
     Prune: grpc.UnaryStreamMultiCallable[
         nixcc.homelab.v1.homelab_pb2.PruneRequest,
         nixcc.homelab.v1.homelab_pb2.PruneResponse,
@@ -163,6 +169,12 @@ class HomelabServiceAsyncStub:
         nixcc.homelab.v1.homelab_pb2.CheckUpdatesResponse,
     ]
     """Tells which containers' tags lead to another image now."""
+
+    UpdateContainers: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.homelab.v1.homelab_pb2.UpdateContainersRequest,
+        nixcc.homelab.v1.homelab_pb2.UpdateContainersResponse,
+    ]
+    """Fetches what the tags of containers lead to, and waits until the control loop has replaced them or taken them back."""
 
     Prune: grpc.aio.UnaryStreamMultiCallable[
         nixcc.homelab.v1.homelab_pb2.PruneRequest,
@@ -266,6 +278,14 @@ class HomelabServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[nixcc.homelab.v1.homelab_pb2.CheckUpdatesResponse], collections.abc.AsyncIterator[nixcc.homelab.v1.homelab_pb2.CheckUpdatesResponse]]:
         """Tells which containers' tags lead to another image now."""
+
+    @abc.abstractmethod
+    def UpdateContainers(
+        self,
+        request: nixcc.homelab.v1.homelab_pb2.UpdateContainersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.homelab.v1.homelab_pb2.UpdateContainersResponse], collections.abc.AsyncIterator[nixcc.homelab.v1.homelab_pb2.UpdateContainersResponse]]:
+        """Fetches what the tags of containers lead to, and waits until the control loop has replaced them or taken them back."""
 
     @abc.abstractmethod
     def Prune(

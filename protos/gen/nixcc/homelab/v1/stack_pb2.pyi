@@ -83,6 +83,7 @@ class Stack(google.protobuf.message.Message):
     CONTAINERS_FIELD_NUMBER: builtins.int
     NETWORKS_FIELD_NUMBER: builtins.int
     VOLUMES_FIELD_NUMBER: builtins.int
+    UPDATE_FIELD_NUMBER: builtins.int
     compose: builtins.str
     """The compose file's text. This or `compose_file`."""
     compose_file: builtins.str
@@ -91,6 +92,8 @@ class Stack(google.protobuf.message.Message):
     """The folder that relative paths begin in. Unset: the compose file's."""
     running: builtins.bool
     """All of it runs. False: all of it is stopped and stays. Unset: it runs."""
+    update: nixcc.homelab.v1.container_pb2.UpdatePolicy.ValueType
+    """What happens when tags of its containers lead to other images; a digest stays. Unset: NEVER."""
     @property
     def variables(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Values of the variables in the compose file. Not for secrets."""
@@ -128,9 +131,10 @@ class Stack(google.protobuf.message.Message):
         containers: collections.abc.Iterable[global___StackContainer] | None = ...,
         networks: collections.abc.Iterable[global___StackNetwork] | None = ...,
         volumes: collections.abc.Iterable[global___StackVolume] | None = ...,
+        update: nixcc.homelab.v1.container_pb2.UpdatePolicy.ValueType | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_compose", b"_compose", "_compose_file", b"_compose_file", "_project_directory", b"_project_directory", "_running", b"_running", "compose", b"compose", "compose_file", b"compose_file", "project_directory", b"project_directory", "running", b"running"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_compose", b"_compose", "_compose_file", b"_compose_file", "_project_directory", b"_project_directory", "_running", b"_running", "compose", b"compose", "compose_file", b"compose_file", "containers", b"containers", "environment_files", b"environment_files", "networks", b"networks", "profiles", b"profiles", "project_directory", b"project_directory", "running", b"running", "variables", b"variables", "volumes", b"volumes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_compose", b"_compose", "_compose_file", b"_compose_file", "_project_directory", b"_project_directory", "_running", b"_running", "_update", b"_update", "compose", b"compose", "compose_file", b"compose_file", "project_directory", b"project_directory", "running", b"running", "update", b"update"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_compose", b"_compose", "_compose_file", b"_compose_file", "_project_directory", b"_project_directory", "_running", b"_running", "_update", b"_update", "compose", b"compose", "compose_file", b"compose_file", "containers", b"containers", "environment_files", b"environment_files", "networks", b"networks", "profiles", b"profiles", "project_directory", b"project_directory", "running", b"running", "update", b"update", "variables", b"variables", "volumes", b"volumes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_compose", b"_compose"]) -> typing.Literal["compose"] | None: ...
     @typing.overload
@@ -139,6 +143,8 @@ class Stack(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_project_directory", b"_project_directory"]) -> typing.Literal["project_directory"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_running", b"_running"]) -> typing.Literal["running"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_update", b"_update"]) -> typing.Literal["update"] | None: ...
 
 global___Stack = Stack
 

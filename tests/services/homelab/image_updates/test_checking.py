@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from common.errors import Cancelled
 from dockerd import BUSYBOX, Dockerd
-from registry import push, registry
+from registry import push
 from services.homelab.drivers.base import Engine
+from services.homelab.image_updates.checking import check
 from services.homelab.models import ImageUpdate
-from services.homelab.updates import check
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture(scope="module")
-def shop(daemon: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with registry(daemon, tmp_path_factory.mktemp("registry"), 5010) as where:
-        yield where
 
 
 def checked(engine: Engine, *names: str) -> Sequence[ImageUpdate]:

@@ -1,0 +1,1 @@
+"""Images whose tags lead to others now: found, brought in by policy, taken back."""

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from common import cron
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(*parts: int) -> float:
+    return datetime(*parts, tzinfo=BERLIN).timestamp()  # type: ignore[arg-type, misc]
+
+
+def test_a_schedule_follows_the_jobs_own_clock() -> None:
+    assert cron.following("30 3 * * *", at(2026, 11, 24, 4), BERLIN) == at(2026, 11, 25, 3, 30)
+    # Over the end of summer time a day has 25 hours.
+    assert at(2026, 10, 25, 4) - at(2026, 10, 24, 4) == 25 * 3600
+    assert cron.following("0 4 * * *", at(2026, 10, 24, 4), BERLIN) == at(2026, 10, 25, 4)
+
+
+def test_what_is_wrong_is_told() -> None:
+    assert cron.wrong("30 3 * * *") == ""
+    assert "no cron expression" in cron.wrong("often")
+    assert cron.wrong("0 0 30 2 *")
+    assert math.isinf(cron.following("often", 0, BERLIN))
+    assert cron.zone("") is None
+    assert cron.zone("Europe/Berlin") == BERLIN
+    with pytest.raises(ValueError, match="no time zone"):
+        cron.zone("Mars/Base")
+
+
+def test_a_job_is_overdue_after_two_missed_runs_or_what_is_allowed() -> None:
+    last = at(2026, 11, 20, 3, 31)
+    assert not cron.overdue("30 3 * * *", last, at(2026, 11, 22, 3), 0, BERLIN)
+    assert cron.overdue("30 3 * * *", last, at(2026, 11, 22, 4), 0, BERLIN)
+    assert cron.overdue("30 3 * * *", last, last + 61, 60, BERLIN)
