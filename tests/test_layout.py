@@ -23,6 +23,8 @@ TESTED_BY = {
     "reconciler/store/rows.py": "tests/reconciler/store/test_files.py",
     "reconciler/store/table.py": "tests/reconciler/store/test_base.py",
     "services/homelab/backup/models.py": "tests/services/homelab/backup/test_jobs.py",
+    "services/homelab/exports/exported.py": "tests/services/homelab/exports/test_compose.py",
+    "services/homelab/exports/text.py": "tests/cli/homelab/test_export.py",
     "services/homelab/backup/snapshots.py": "tests/services/homelab/backup/test_jobs.py",
     "services/homelab/backup/terms.py": "tests/services/homelab/backup/test_jobs.py",
     "services/homelab/backup/rpc.py": "tests/cli/homelab/test_backup.py",

@@ -10,6 +10,7 @@ ncc homelab update [web…]        bring them in now; what isn't well goes back
 ncc homelab events               what happens in the engine (--since 1h)
 ncc homelab prune [--yes]        what nobody uses and nobody declared; without --yes it is only told
 ncc homelab plan compose.yaml    what becomes of each field of a compose file
+ncc homelab export web           as a compose file (--as nixos, --as manifest)
 ncc homelab backup [run JOB]     backup jobs: run, history, snapshots, browse, restore, verify, forget
 ncc homelab engine               the container engine
 `ncc homelab VERB --help` tells more.
@@ -39,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "events": ("cli.homelab.events", "follow what happens in the engine"),
     "prune": ("cli.homelab.prune", "remove what nobody uses and nobody declared"),
     "plan": ("cli.homelab.plan", "tell what becomes of each field of a compose file"),
+    "export": ("cli.homelab.export", "write containers as a compose file, a NixOS module or manifests"),
     "backup": ("cli.homelab.backup", "run backup jobs, and read what they made"),
     "engine": ("cli.homelab.containers", "show facts about the container engine"),
 }

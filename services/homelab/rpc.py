@@ -18,6 +18,7 @@ from nixcc.homelab.v1 import homelab_pb2 as pb
 from nixcc.homelab.v1 import homelab_pb2_grpc
 from nixcc.resource.v1 import resource_pb2
 from services.homelab.drivers.base import EngineEvent, Report
+from services.homelab.exports.text import Form
 from services.homelab.feed import Feed, Slots
 from services.homelab.logs import LogReader
 from services.homelab.messages import (
@@ -51,6 +52,8 @@ _BEHIND_EVENTS = 256
 _LINE = 200
 # Longest grace to stop, in seconds.
 _GRACE = 86_400
+
+_FORMS = {pb.EXPORT_FORMAT_NIXOS: Form.NIXOS, pb.EXPORT_FORMAT_MANIFEST: Form.MANIFEST}
 
 
 class HomelabServicer(homelab_pb2_grpc.HomelabServiceServicer):
@@ -212,6 +215,21 @@ class HomelabServicer(homelab_pb2_grpc.HomelabServiceServicer):
                 yield pb.PruneResponse(progress=event)
             else:
                 yield pb.PruneResponse(result=pruned_message(event))
+
+    async def ExportContainers(
+        self, request: pb.ExportContainersRequest, context: Any
+    ) -> pb.ExportContainersResponse:
+        """See the contract."""
+        form = _FORMS.get(request.format, Form.COMPOSE)
+        text, notes = await self._context.run(
+            self._service.export, list(request.containers), request.stack, form
+        )
+        return pb.ExportContainersResponse(
+            text=text,
+            notes=[
+                pb.ExportNote(container=one.container, field=one.field, reason=one.reason) for one in notes
+            ],
+        )
 
     async def PlanStack(self, request: pb.PlanStackRequest, context: Any) -> pb.PlanStackResponse:
         """See the contract."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from common.errors import Cancelled, ControlError, InvalidRequest, NotFound, Violation, WrongState
 from services.homelab import pruning
 from services.homelab.drivers.base import Engine, EngineInfo, ExecSession, Json, Report
+from services.homelab.exports.exported import Note
+from services.homelab.exports.text import Form, text
 from services.homelab.image_updates.updater import Updater
 from services.homelab.inspecting import listed_labels, listed_name, view
 from services.homelab.models import (
@@ -113,6 +115,10 @@ class HomelabService:
             except (NotFound, WrongState):
                 continue
         return found
+
+    def export(self, names: Sequence[str], stack: str, form: Form) -> tuple[str, Sequence[Note]]:
+        """Containers as they are in a form of others."""
+        return text(self.engine, [self.inspected(name) for name in self.chosen(names, stack)], form)
 
     def require_all(self, names: Sequence[str]) -> None:
         """NotFound for the first that isn't there."""

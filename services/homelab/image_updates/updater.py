@@ -131,7 +131,7 @@ class Updater:
             raise InvalidRequest(
                 "only what is declared is updated",
                 [Violation("containers", f"{name} is not declared") for name in strangers],
-                next_step="declare it: ncc export prints a manifest of what runs",
+                next_step="declare it: ncc homelab export NAME --as manifest writes a manifest of what runs",
             )
         with self._lock:
             found = self._look(self._inspected(wanted), wanted, report, cancel)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from common.errors import Violation
-from common.manager import Action, Applied, Change, Detection, Emit, Report
+from common.manager import Action, Applied, Change, Detection, Emit, JsonValue, Report
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers.inventory import Inventory
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
 from services.homelab.containers.normalisation import NEW, OLD, check, normalise
 from services.homelab.drivers.base import Engine, EngineEvent
+from services.homelab.exports import nixos
+from services.homelab.exports.exported import Exported
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds.hints import Hints
 
@@ -56,6 +58,10 @@ class ContainerKind:
         if change.action is Action.DELETE or change.desired is None:
             return self._keeper.remove(change.key)
         return self._keeper.apply(change.key, change.desired, report)
+
+    def render(self, name: str, spec: pb.Container) -> Mapping[str, JsonValue]:
+        """See Renderable: for whoever asks; a container lives without a generation."""
+        return nixos.options([Exported(name, spec)])[0]
 
     def enumerate(self) -> Sequence[str]:
         """See Enumerable."""

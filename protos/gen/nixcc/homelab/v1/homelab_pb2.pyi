@@ -92,6 +92,34 @@ CONTAINER_HEALTH_UNHEALTHY: ContainerHealth.ValueType  # 3
 """Not well."""
 global___ContainerHealth = ContainerHealth
 
+class _ExportFormat:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ExportFormatEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """Not said: COMPOSE."""
+    EXPORT_FORMAT_COMPOSE: _ExportFormat.ValueType  # 1
+    """A compose file."""
+    EXPORT_FORMAT_NIXOS: _ExportFormat.ValueType  # 2
+    """A NixOS module with `virtualisation.oci-containers`."""
+    EXPORT_FORMAT_MANIFEST: _ExportFormat.ValueType  # 3
+    """Manifests of the kind Container."""
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """A form."""
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""Not said: COMPOSE."""
+EXPORT_FORMAT_COMPOSE: ExportFormat.ValueType  # 1
+"""A compose file."""
+EXPORT_FORMAT_NIXOS: ExportFormat.ValueType  # 2
+"""A NixOS module with `virtualisation.oci-containers`."""
+EXPORT_FORMAT_MANIFEST: ExportFormat.ValueType  # 3
+"""Manifests of the kind Container."""
+global___ExportFormat = ExportFormat
+
 class _ComposeVerdict:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -1009,6 +1037,84 @@ class UpdateContainersResponse(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
 
 global___UpdateContainersResponse = UpdateContainersResponse
+
+@typing.final
+class ExportContainersRequest(google.protobuf.message.Message):
+    """What to export."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTAINERS_FIELD_NUMBER: builtins.int
+    STACK_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    stack: builtins.str
+    """All of a compose project, too."""
+    format: global___ExportFormat.ValueType
+    """In which form."""
+    @property
+    def containers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of containers."""
+
+    def __init__(
+        self,
+        *,
+        containers: collections.abc.Iterable[builtins.str] | None = ...,
+        stack: builtins.str = ...,
+        format: global___ExportFormat.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["containers", b"containers", "format", b"format", "stack", b"stack"]) -> None: ...
+
+global___ExportContainersRequest = ExportContainersRequest
+
+@typing.final
+class ExportContainersResponse(google.protobuf.message.Message):
+    """The containers in that form."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
+    text: builtins.str
+    """The file's text. What is in their environment is in it."""
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ExportNote]:
+        """What can't be said in that form."""
+
+    def __init__(
+        self,
+        *,
+        text: builtins.str = ...,
+        notes: collections.abc.Iterable[global___ExportNote] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["notes", b"notes", "text", b"text"]) -> None: ...
+
+global___ExportContainersResponse = ExportContainersResponse
+
+@typing.final
+class ExportNote(google.protobuf.message.Message):
+    """A field that is lost."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    FIELD_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Whose."""
+    field: builtins.str
+    """Its path in the spec."""
+    reason: builtins.str
+    """Why, and what happens instead."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+        field: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["container", b"container", "field", b"field", "reason", b"reason"]) -> None: ...
+
+global___ExportNote = ExportNote
 
 @typing.final
 class PruneRequest(google.protobuf.message.Message):

@@ -100,6 +100,11 @@ class HomelabServiceStub(object):
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackRequest.SerializeToString,
                 response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackResponse.FromString,
                 _registered_method=True)
+        self.ExportContainers = channel.unary_unary(
+                '/nixcc.homelab.v1.HomelabService/ExportContainers',
+                request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.ExportContainersRequest.SerializeToString,
+                response_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.ExportContainersResponse.FromString,
+                _registered_method=True)
         self.GetEngine = channel.unary_unary(
                 '/nixcc.homelab.v1.HomelabService/GetEngine',
                 request_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.GetEngineRequest.SerializeToString,
@@ -203,6 +208,13 @@ class HomelabServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportContainers(self, request, context):
+        """Writes containers as they are now in another form; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEngine(self, request, context):
         """Tells about the container engine.
         """
@@ -277,6 +289,11 @@ def add_HomelabServiceServicer_to_server(servicer, server):
                     servicer.PlanStack,
                     request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackRequest.FromString,
                     response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackResponse.SerializeToString,
+            ),
+            'ExportContainers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportContainers,
+                    request_deserializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.ExportContainersRequest.FromString,
+                    response_serializer=nixcc_dot_homelab_dot_v1_dot_homelab__pb2.ExportContainersResponse.SerializeToString,
             ),
             'GetEngine': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEngine,
@@ -636,6 +653,33 @@ class HomelabService(object):
             '/nixcc.homelab.v1.HomelabService/PlanStack',
             nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackRequest.SerializeToString,
             nixcc_dot_homelab_dot_v1_dot_homelab__pb2.PlanStackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportContainers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nixcc.homelab.v1.HomelabService/ExportContainers',
+            nixcc_dot_homelab_dot_v1_dot_homelab__pb2.ExportContainersRequest.SerializeToString,
+            nixcc_dot_homelab_dot_v1_dot_homelab__pb2.ExportContainersResponse.FromString,
             options,
             channel_credentials,
             insecure,

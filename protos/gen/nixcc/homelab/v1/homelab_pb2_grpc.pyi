@@ -101,6 +101,12 @@ class HomelabServiceStub:
     ]
     """Reads a compose file and tells what becomes of each of its fields; changes nothing."""
 
+    ExportContainers: grpc.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.homelab_pb2.ExportContainersRequest,
+        nixcc.homelab.v1.homelab_pb2.ExportContainersResponse,
+    ]
+    """Writes containers as they are now in another form; changes nothing."""
+
     GetEngine: grpc.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.GetEngineRequest,
         nixcc.homelab.v1.homelab_pb2.GetEngineResponse,
@@ -189,6 +195,12 @@ class HomelabServiceAsyncStub:
         nixcc.homelab.v1.homelab_pb2.PlanStackResponse,
     ]
     """Reads a compose file and tells what becomes of each of its fields; changes nothing."""
+
+    ExportContainers: grpc.aio.UnaryUnaryMultiCallable[
+        nixcc.homelab.v1.homelab_pb2.ExportContainersRequest,
+        nixcc.homelab.v1.homelab_pb2.ExportContainersResponse,
+    ]
+    """Writes containers as they are now in another form; changes nothing."""
 
     GetEngine: grpc.aio.UnaryUnaryMultiCallable[
         nixcc.homelab.v1.homelab_pb2.GetEngineRequest,
@@ -304,6 +316,14 @@ class HomelabServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[nixcc.homelab.v1.homelab_pb2.PlanStackResponse, collections.abc.Awaitable[nixcc.homelab.v1.homelab_pb2.PlanStackResponse]]:
         """Reads a compose file and tells what becomes of each of its fields; changes nothing."""
+
+    @abc.abstractmethod
+    def ExportContainers(
+        self,
+        request: nixcc.homelab.v1.homelab_pb2.ExportContainersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[nixcc.homelab.v1.homelab_pb2.ExportContainersResponse, collections.abc.Awaitable[nixcc.homelab.v1.homelab_pb2.ExportContainersResponse]]:
+        """Writes containers as they are now in another form; changes nothing."""
 
     @abc.abstractmethod
     def GetEngine(

@@ -1,0 +1,1 @@
+"""What runs, written as others declare it: compose files, NixOS modules, manifests."""
