@@ -22,6 +22,7 @@ from common.schema import FieldSpec, Shape, SpecType, Value
 from common.spec_json import MASK
 from nixcc.resource.v1 import options_pb2
 
+_FRACTION = re.compile(r"[.,]([0-9]+)")
 # "Until resumed" as a time: the last second that protobuf's Timestamp can say.
 FOREVER = 253_402_300_799
 _YAML_1_1 = frozenset({"yes", "no", "on", "off", "y", "n"})
@@ -308,7 +309,10 @@ def read_time(text: str) -> int:
     if time is None or time.tzinfo is None:
         raise ValueError("takes a time with its zone, such as 2027-01-31T08:00:00Z, or forever")
     past = time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return (past.days * 86_400 + past.seconds) * 10**9 + past.microseconds * 1_000
+    # datetime knows no more than microseconds.
+    fraction = _FRACTION.search(text)
+    nanoseconds = int(fraction[1].ljust(9, "0")[:9]) if fraction else 0
+    return (past.days * 86_400 + past.seconds) * 10**9 + nanoseconds
 
 
 def _timestamp(text: str, target: Any) -> None:
