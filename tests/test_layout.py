@@ -37,6 +37,7 @@ TESTED_BY = {
     "services/hardware/storage_recommendations.py": "tests/services/hardware/test_recommendations.py",
     "services/homelab/assembly.py": "tests/cli/homelab/test_containers.py",
     "services/homelab/drivers/base.py": "tests/services/homelab/drivers/test_conformance.py",
+    "services/homelab/drivers/memory_*.py": "tests/services/homelab/drivers/test_memory.py",
     "services/homelab/drivers/declared.py": "tests/services/homelab/test_rpc.py",
     "services/homelab/messages.py": "tests/services/homelab/test_rpc.py",
     "services/homelab/models.py": "tests/services/homelab/test_rpc.py",

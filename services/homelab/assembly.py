@@ -15,6 +15,8 @@ from nixcc.homelab.v1 import backup_pb2_grpc, homelab_pb2_grpc
 from services.homelab.backup import rpc as backup_rpc
 from services.homelab.backup.jobs import Jobs
 from services.homelab.containers.material import Materials
+from services.homelab.drivers import memory
+from services.homelab.drivers.base import Engine
 from services.homelab.drivers.declared import StateDeclared
 from services.homelab.drivers.docker import DockerEngine
 from services.homelab.drivers.own_state import OwnState
@@ -38,11 +40,13 @@ _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock
 def assemble(context: Context) -> Service:
     """Setting `engine`: the engine's address (`unix:///…`); by default docker's socket, or else podman's.
 
+    `memory:` plays one, to try things out.
+
     Setting `update_check`: a cron expression, when registries are asked for newer images.
 
     Setting `allowed_paths`: folders, parted by colons, that containers may get files of the host from; unset: any.
     """
-    engine = DockerEngine(context.settings.get("engine") or _address(context))
+    engine = _engine(context.settings.get("engine") or _address(context))
     reason = _reason(context)
     materials = Materials(_allowed(context))
     declared = StateDeclared(context.peer("nixcc")).read
@@ -89,6 +93,12 @@ def assemble(context: Context) -> Service:
     )
 
 
+def _engine(address: str) -> Engine:
+    if address == memory.ADDRESS:
+        return memory.MemoryEngine()
+    return DockerEngine(address)
+
+
 def _address(context: Context) -> str:
     """A sandbox never touches the host's own engine."""
     if context.confined:
@@ -101,7 +111,7 @@ def _reason(context: Context) -> str:
     if context.confined and not context.settings.get("engine"):
         return (
             f"what the host's container engine holds can't be kept within {context.root}; "
-            "run with --root /, or name an engine of its own in NCC_HOMELAB_ENGINE=unix:///…"
+            "run with --root /, or name another in NCC_HOMELAB_ENGINE: unix:///…, or memory: to try things out"
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""What every engine must do the same way: dockerd and podman, both for real."""
+"""What every engine must do the same way: dockerd and podman, both for real, and the one in memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from common.errors import AlreadyExists, ControlError, InvalidRequest, NotFound
 from daemons import until
 from dockerd import BUSYBOX, Dockerd, busybox_rootfs
 from podmand import podmand
-from services.homelab.drivers.base import EngineEvent, Gap
+from services.homelab.drivers.base import EXEC, Engine, EngineEvent, Gap
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.drivers.memory import MemoryEngine
 
 pytestmark = pytest.mark.host
 
@@ -33,11 +34,15 @@ def podman(require: Any) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["docker", "podman"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DockerEngine]:
+@pytest.fixture(params=["docker", "podman", "memory"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    made: Engine
     if request.param == "docker":
         daemon: Dockerd = request.getfixturevalue("daemon")
         made = DockerEngine(daemon.address)
+    elif request.param == "memory":
+        made = MemoryEngine()
+        made.containers.broken.add("/absent")
     else:
         made = DockerEngine(request.getfixturevalue("podman"))
     if made.images.inspect(BUSYBOX) is None:
@@ -49,22 +54,30 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DockerEng
     made.close()
 
 
+@pytest.fixture
+def programs(engine: Engine) -> Engine:
+    """One that runs what its containers are told to run."""
+    if EXEC not in engine.capabilities:
+        pytest.skip("nothing runs in an engine in memory: capability exec")
+    return engine
+
+
 def alone(**fields: Any) -> dict[str, Any]:
     """A container in no network: what every machine can run."""
     host = {"NetworkMode": "none", **fields.pop("HostConfig", {})}
     return {"Image": BUSYBOX, "StopSignal": "SIGKILL", **fields, "HostConfig": host}
 
 
-def test_what_it_is(engine: DockerEngine, request: pytest.FixtureRequest) -> None:
+def test_what_it_is(engine: Engine, request: pytest.FixtureRequest) -> None:
     info = engine.info()
     assert engine.error() == ""
     assert engine.name == info.name == request.node.callspec.params["engine"]
     assert info.version.count(".") == 2
-    assert info.address.startswith("unix://")
+    assert info.address.startswith(("unix://", "memory:"))
     assert info.cgroup_version in ("1", "2")
 
 
-def test_the_life_of_a_container(engine: DockerEngine) -> None:
+def test_the_life_of_a_container(engine: Engine) -> None:
     containers = engine.containers
     containers.create("web", alone())
     with pytest.raises(AlreadyExists):
@@ -85,7 +98,7 @@ def test_the_life_of_a_container(engine: DockerEngine) -> None:
     assert containers.list() == []
 
 
-def test_names_that_are_none(engine: DockerEngine) -> None:
+def test_names_that_are_none(engine: Engine) -> None:
     for call in (
         lambda: engine.containers.start("absent"),
         lambda: engine.containers.stop("absent"),
@@ -102,7 +115,7 @@ def test_names_that_are_none(engine: DockerEngine) -> None:
     assert engine.images.inspect("absent:1") is None
 
 
-def test_networks_and_volumes(engine: DockerEngine) -> None:
+def test_networks_and_volumes(engine: Engine) -> None:
     engine.networks.create("inner", {"Driver": "bridge", "Internal": True, "Labels": {"a": "b"}})
     engine.volumes.create("data", {"Labels": {"a": "b"}})
     with pytest.raises(AlreadyExists):
@@ -123,29 +136,29 @@ def test_networks_and_volumes(engine: DockerEngine) -> None:
     assert engine.networks.inspect("inner") is engine.volumes.inspect("data") is None
 
 
-def test_output_by_stream(engine: DockerEngine) -> None:
-    engine.containers.create("loud", alone(Cmd=["sh", "-c", LOUD]))
-    engine.containers.start("loud")
-    until(lambda: (engine.containers.inspect("loud") or {})["State"]["Status"] == "exited")
-    found = sorted((line.stderr, line.line) for line in engine.containers.logs("loud"))
+def test_output_by_stream(programs: Engine) -> None:
+    programs.containers.create("loud", alone(Cmd=["sh", "-c", LOUD]))
+    programs.containers.start("loud")
+    until(lambda: (programs.containers.inspect("loud") or {})["State"]["Status"] == "exited")
+    found = sorted((line.stderr, line.line) for line in programs.containers.logs("loud"))
     assert found == [(False, b"end"), (False, b"out"), (True, b"bad")]
-    assert len(list(engine.containers.logs("loud", tail=1))) == 1
+    assert len(list(programs.containers.logs("loud", tail=1))) == 1
 
 
-def test_output_is_followed_until_nobody_wants_it(engine: DockerEngine) -> None:
-    engine.containers.create("calm", alone(Cmd=["sh", "-c", "echo one; sleep 1000"]))
-    engine.containers.start("calm")
+def test_output_is_followed_until_nobody_wants_it(programs: Engine) -> None:
+    programs.containers.create("calm", alone(Cmd=["sh", "-c", "echo one; sleep 1000"]))
+    programs.containers.start("calm")
     stop = threading.Event()
-    lines = engine.containers.logs("calm", follow=True, stop=stop)
+    lines = programs.containers.logs("calm", follow=True, stop=stop)
     assert next(lines).line == b"one"
     threading.Timer(0.2, stop.set).start()
     assert list(lines) == []
 
 
-def test_a_program_in_it(engine: DockerEngine) -> None:
-    engine.containers.create("web", alone())
-    engine.containers.start("web")
-    session = engine.containers.exec("web", ["sh", "-c", "cat; echo bad >&2; exit 3"])
+def test_a_program_in_it(programs: Engine) -> None:
+    programs.containers.create("web", alone())
+    programs.containers.start("web")
+    session = programs.containers.exec("web", ["sh", "-c", "cat; echo bad >&2; exit 3"])
     data = bytes(range(256)) * 40
     session.write(data)
     session.end_input()
@@ -154,8 +167,8 @@ def test_a_program_in_it(engine: DockerEngine) -> None:
         parts[output[0]] += output[1]
     assert (parts[1], parts[2], session.exit_code()) == (data, b"bad\n", 3)
     session.close()
-    assert "sleep infinity" in str(engine.containers.top("web")["Processes"])
-    assert engine.containers.stats("web")["pids_stats"]["current"] >= 1
+    assert "sleep infinity" in str(programs.containers.top("web")["Processes"])
+    assert programs.containers.stats("web")["pids_stats"]["current"] >= 1
 
 
 @pytest.mark.parametrize(
@@ -163,7 +176,7 @@ def test_a_program_in_it(engine: DockerEngine) -> None:
     [({"Image": "absent:1"}, NotFound), ({"Cmd": ["/absent"]}, (InvalidRequest, ControlError))],
 )
 def test_what_can_not_run(
-    engine: DockerEngine, body: dict[str, Any], error: type[Exception] | tuple[type[Exception], ...]
+    engine: Engine, body: dict[str, Any], error: type[Exception] | tuple[type[Exception], ...]
 ) -> None:
     with pytest.raises(error) as raised:
         engine.containers.create("bad", alone(**body))
@@ -172,7 +185,7 @@ def test_what_can_not_run(
     assert raised.value.next_step
 
 
-def test_events(engine: DockerEngine) -> None:
+def test_events(engine: Engine) -> None:
     seen: list[EngineEvent | Gap] = []
     cancel = engine.subscribe(seen.append)
     assert engine.watching()
@@ -187,10 +200,10 @@ def test_events(engine: DockerEngine) -> None:
     cancel()
 
 
-def test_files_are_put_into_it(engine: DockerEngine) -> None:
-    engine.containers.create("web", alone(Cmd=["/tmp/bin/busybox"]))
-    engine.containers.put_archive("web", "/tmp", busybox_rootfs())
-    engine.containers.start("web")
-    until(lambda: (engine.containers.inspect("web") or {})["State"]["Status"] == "exited")
-    output = b"".join(line.line for line in engine.containers.logs("web"))
+def test_files_are_put_into_it(programs: Engine) -> None:
+    programs.containers.create("web", alone(Cmd=["/tmp/bin/busybox"]))
+    programs.containers.put_archive("web", "/tmp", busybox_rootfs())
+    programs.containers.start("web")
+    until(lambda: (programs.containers.inspect("web") or {})["State"]["Status"] == "exited")
+    output = b"".join(line.line for line in programs.containers.logs("web"))
     assert b"BusyBox" in output
