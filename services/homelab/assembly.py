@@ -19,6 +19,7 @@ from services.homelab.drivers import memory
 from services.homelab.drivers.base import Engine
 from services.homelab.drivers.declared import StateDeclared
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.image_updates.updater import Updater
@@ -54,7 +55,12 @@ def assemble(context: Context) -> Service:
     updater = Updater(engine, declared, updates, _update_check(context))
     update_schedule = Scheduler(updater, "update-schedule")
     servicer = HomelabServicer(HomelabService(engine, declared, updater), context)
-    jobs = Jobs(engine, OwnState(context.peer("system"), context.root), context.state_dir / "homelab/backups")
+    jobs = Jobs(
+        engine,
+        OwnState(context.peer("system"), context.root),
+        MachineDisks(context.peer("vm")),
+        context.state_dir / "homelab/backups",
+    )
     scheduler = Scheduler(jobs, "backup-schedule")
 
     def register(server: grpc.aio.Server) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import threading
 import time
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from common.errors import HostUnavailable, NotFound
+from common.errors import NotFound
+from common.whole_file import write_whole
 from services.updater.models import Phase, Update
 
 log = structlog.get_logger()
@@ -121,29 +121,3 @@ class History:
             row = self._read(old)
             if row is None or row.phase is Phase.DONE:
                 shutil.rmtree(self.folder(old), ignore_errors=True)
-
-
-def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Puts a file in its place, durably; a crash leaves the old or the new one. HostUnavailable: it can't be."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise HostUnavailable(
-            f"{path} can't be written: {error.strerror}", retry_after=5.0, next_step="make room on that disk"
-        ) from error

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import WrongState
-from services.updater.history import write_whole
+from common.whole_file import write_whole
 from services.updater.models import Hold
 
 

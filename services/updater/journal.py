@@ -10,8 +10,9 @@ from pathlib import Path
 import structlog
 
 from common.errors import NotFound
+from common.whole_file import write_whole
 from services.updater.drivers.base import Report, Step
-from services.updater.history import History, write_whole
+from services.updater.history import History
 from services.updater.models import Phase, Result, Update
 
 log = structlog.get_logger()

@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 from google.protobuf.message import DecodeError
 
+from common.whole_file import write_whole
 from nixcc.updater.v1 import update_policy_pb2
-from services.updater.history import write_whole
 
 log = structlog.get_logger()
 

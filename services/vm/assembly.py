@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.manager import Context, Service
 from nixcc.vm.v1 import vm_service_pb2_grpc
+from services.vm.disk_copies import DiskCopies
 from services.vm.drivers.absent import AbsentVmDriver
 from services.vm.drivers.base import VmDriver
 from services.vm.drivers.lazy import LazyVmDriver
@@ -27,7 +28,7 @@ _INSTALL = (
 def assemble(context: Context) -> Service:
     """Setting `uri`: libvirt's address of the hypervisor; by default this host's own QEMU."""
     driver, reason = _driver(context)
-    servicer = VmServicer(VmService(driver), context)
+    servicer = VmServicer(VmService(driver), DiskCopies(driver), context)
     return Service(
         name="vm",
         kinds=(

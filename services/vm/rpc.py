@@ -13,6 +13,7 @@ from common.progress import progress
 from nixcc.resource.v1 import resource_pb2
 from nixcc.vm.v1 import vm_service_pb2 as pb
 from nixcc.vm.v1 import vm_service_pb2_grpc
+from services.vm.disk_copies import DiskCopies
 from services.vm.messages import machine_message, snapshot_message, stats_message
 from services.vm.models import Event, Stats, Subject
 from services.vm.service import VmService
@@ -29,8 +30,9 @@ T = TypeVar("T")
 class VmServicer(vm_service_pb2_grpc.VmServiceServicer):
     """The domain rpcs."""
 
-    def __init__(self, service: VmService, context: Context) -> None:
+    def __init__(self, service: VmService, copies: DiskCopies, context: Context) -> None:
         self._service = service
+        self._copies = copies
         self._context = context
 
     async def ListVms(self, request: pb.ListVmsRequest, context: Any) -> pb.ListVmsResponse:
@@ -125,6 +127,33 @@ class VmServicer(vm_service_pb2_grpc.VmServiceServicer):
             if isinstance(event, resource_pb2.Progress):
                 yield pb.DeleteSnapshotResponse(progress=event)
         yield pb.DeleteSnapshotResponse(result=pb.DeletedSnapshot(name=request.name))
+
+    async def CopyDisks(
+        self, request: pb.CopyDisksRequest, context: Any
+    ) -> AsyncIterator[pb.CopyDisksResponse]:
+        what = f"copies the disks of {request.vm}"
+        async for event in progress(
+            self._context,
+            lambda report, cancel: self._copies.make(
+                request.vm,
+                lambda percent: report(resource_pb2.Progress(message=what, percent=percent)),
+                cancel,
+            ),
+        ):
+            if isinstance(event, resource_pb2.Progress):
+                yield pb.CopyDisksResponse(progress=event)
+            else:
+                disks = [
+                    pb.CopiedDisk(target=one.target, source=one.source, path=one.path, format=one.format)
+                    for one in event
+                ]
+                yield pb.CopyDisksResponse(result=pb.CopiedDisks(disks=disks))
+
+    async def DeleteDiskCopies(
+        self, request: pb.DeleteDiskCopiesRequest, context: Any
+    ) -> pb.DeleteDiskCopiesResponse:
+        await self._context.run(self._copies.remove, request.vm)
+        return pb.DeleteDiskCopiesResponse()
 
     async def OpenConsole(
         self, requests: AsyncIterator[pb.OpenConsoleRequest], context: Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from xml.etree import ElementTree as ET
@@ -11,12 +10,11 @@ from xml.etree import ElementTree as ET
 from common.errors import ControlError, InvalidRequest, NotFound, Violation, WrongState
 from services.vm.drivers.base import Cancel, Console, Listener, VmDriver
 from services.vm.models import Address, Hypervisor, Machine, Snapshot, Stats
+from services.vm.reported import Reported
 from services.vm.xml.tree import dump
 
 _SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST_DESCRIPTION = 4_096
-# How often a long action is asked how far it is, in seconds.
-_POLL = 0.5
 
 
 class VmService:
@@ -92,14 +90,14 @@ class VmService:
         ET.SubElement(root, "name").text = snapshot
         if description:
             ET.SubElement(root, "description").text = description
-        with _Reported(self._driver, name, report):
+        with Reported(self._driver, name, report):
             self._driver.machines.create_snapshot(name, dump(root), disks_only)
         return self._snapshot(name, snapshot)
 
     def revert_snapshot(self, name: str, snapshot: str, report: Callable[[int | None], None]) -> Machine:
         """Goes back to a snapshot; gives the machine as it is then."""
         self._snapshot(name, snapshot)
-        with _Reported(self._driver, name, report):
+        with Reported(self._driver, name, report):
             self._driver.machines.revert_snapshot(name, snapshot)
         return self.machine(name)
 
@@ -108,7 +106,7 @@ class VmService:
     ) -> None:
         """Removes a snapshot, and those that follow it where asked."""
         self._snapshot(name, snapshot)
-        with _Reported(self._driver, name, report):
+        with Reported(self._driver, name, report):
             self._driver.machines.delete_snapshot(name, snapshot, children)
 
     def open_console(
@@ -147,29 +145,3 @@ class VmService:
         raise NotFound(
             f"machine {name} has no snapshot {snapshot!r}", next_step=f"list them: ncc vm snapshot {name}"
         )
-
-
-class _Reported:
-    """Tells how far a machine's job is, from a thread, while the block runs."""
-
-    def __init__(self, driver: VmDriver, name: str, report: Callable[[int | None], None]) -> None:
-        self._driver, self._name, self._report = driver, name, report
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"job-{name}", daemon=True)
-
-    def __enter__(self) -> None:
-        self._report(None)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(_POLL):
-            try:
-                percent = self._driver.machines.job_percent(self._name)
-            except ControlError:
-                continue  # the action itself tells what is wrong
-            if percent is not None:
-                self._report(percent)

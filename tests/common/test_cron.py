@@ -38,3 +38,15 @@ def test_a_job_is_overdue_after_two_missed_runs_or_what_is_allowed() -> None:
     assert not cron.overdue("30 3 * * *", last, at(2026, 11, 22, 3), 0, BERLIN)
     assert cron.overdue("30 3 * * *", last, at(2026, 11, 22, 4), 0, BERLIN)
     assert cron.overdue("30 3 * * *", last, last + 61, 60, BERLIN)
+
+
+@pytest.mark.parametrize("text", ["30 3 * * *", "*/5 * * * *", "0 0 L * *", "0 9-17 * * mon-fri"])
+def test_expressions(text: str) -> None:
+    assert cron.wrong(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["", "daily", "60 * * * *", "* * * *", "0 0 30 2 *", "\n", "@reboot", "* " * 500]
+)
+def test_no_expressions(text: str) -> None:
+    assert cron.wrong(text)

@@ -6,14 +6,14 @@ A journal on disk says what is about to be done before it is done: after a kill,
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from common.errors import ControlError, HostUnavailable, NotFound, WrongState
+from common.errors import ControlError, NotFound, WrongState
 from common.failpoints import hit
+from common.whole_file import write_whole
 from services.homelab.drivers.base import Containers
 
 
@@ -102,21 +102,4 @@ class Hooks:
 
     def _write(self, entries: Sequence[tuple[str, Hold]]) -> None:
         """On disk, with its name, when it returns."""
-        fresh = self._journal.with_suffix(".new")
-        try:
-            self._journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8") as stream:
-                json.dump(entries, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            fresh.replace(self._journal)
-            folder = os.open(self._journal.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise HostUnavailable(
-                f"{self._journal} can't be written: {error.strerror}",
-                next_step="make room in the state folder",
-            ) from error
+        write_whole(self._journal, json.dumps(entries).encode())

@@ -26,6 +26,7 @@ from services.homelab.backup.snapshots import Snapshots
 from services.homelab.backup.sources import Sources, held
 from services.homelab.backup.terms import keep, repository, tag, zone
 from services.homelab.drivers.base import Engine, Report
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 from services.homelab.drivers.restic import Restic
 
@@ -48,6 +49,7 @@ class Jobs:
         self,
         engine: Engine,
         own_state: OwnState,
+        machines: MachineDisks,
         folder: Path,
         *,
         restic: Restic | None = None,
@@ -56,7 +58,7 @@ class Jobs:
         self._engine = engine
         self._folder = folder
         self._records = Records(folder)
-        self._sources = Sources(engine, own_state, folder / "work")
+        self._sources = Sources(engine, own_state, machines, folder / "work")
         self.restic = restic or Restic(folder / "work")
         self.clock = clock
         self.snapshots = Snapshots(self.restic, self._required, self._taken)
@@ -204,7 +206,7 @@ class Jobs:
             self._note(name, opened=True)
         hit("homelab.backup_opened")
         hooks = Hooks(self._engine.containers, self._journal(name))
-        with self._sources.staged(name, job, report) as paths, hooks.held(held(job)):
+        with self._sources.staged(name, job, report, cancel) as paths, hooks.held(held(job)):
             made = self.restic.backup(
                 where,
                 paths,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import structlog
 from google.protobuf import json_format
 
-from common.errors import HostUnavailable
+from common.whole_file import write_whole
 from nixcc.homelab.v1 import backup_pb2
 from services.homelab.backup.models import Record, Run
 
@@ -84,20 +83,4 @@ class Records:
         return value if isinstance(value, dict) else None
 
     def _write(self, sort: str, name: str, value: Any) -> None:
-        path = self._path(sort, name)
-        fresh = path.with_suffix(".new")
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(fresh, "w", encoding="utf-8", opener=_private) as stream:
-                json.dump(value, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            fresh.replace(path)
-        except OSError as error:
-            raise HostUnavailable(
-                f"{path} can't be written: {error.strerror}", next_step="make room in the state folder"
-            ) from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+        write_whole(self._path(sort, name), json.dumps(value).encode())

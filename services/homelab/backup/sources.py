@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.errors import NotFound, Unsupported, WrongState
+import structlog
+
+from common.errors import ControlError, NotFound, Unsupported, WrongState
 from common.failpoints import hit
+from common.whole_file import write_whole
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold
 from services.homelab.drivers.base import Engine, Report
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 
-_STAGING = "staging"
+log = structlog.get_logger()
+
+_STAGING, _COPIES = "staging", "copies"
 # Of what a failed program said.
 _LAST = 500
 
@@ -23,18 +31,49 @@ _LAST = 500
 class Sources:
     """Of one engine. `work` is the service's own folder."""
 
-    def __init__(self, engine: Engine, own_state: OwnState, work: Path) -> None:
+    def __init__(self, engine: Engine, own_state: OwnState, machines: MachineDisks, work: Path) -> None:
         self._engine = engine
         self._own_state = own_state
+        self._machines = machines
         self._work = work
 
     @contextmanager
-    def staged(self, name: str, job: pb.BackupJob, report: Report) -> Iterator[Sequence[str]]:
+    def staged(
+        self, name: str, job: pb.BackupJob, report: Report, cancel: threading.Event
+    ) -> Iterator[Sequence[str]]:
         """The paths to back up; what was written down for it is gone afterwards."""
         paths = [*job.paths, *(self._mountpoint(volume) for volume in job.volumes)]
+        with (
+            self._written_down(name, job, report) as written,
+            self._disks(name, job.vms, report, cancel) as copies,
+        ):
+            yield [*paths, *written, *copies]
+
+    @contextmanager
+    def _disks(
+        self, name: str, machines: Sequence[str], report: Report, cancel: threading.Event
+    ) -> Iterator[Sequence[str]]:
+        """Copies of disks, one machine after the other."""
+        if not machines:
+            yield ()
+            return
+        journal = self._work / _COPIES / f"{name}.json"
+        # First: whoever is killed leaves nothing that nobody knows of.
+        write_whole(journal, json.dumps([*machines]).encode())
+        try:
+            copies: list[str] = []
+            for machine in machines:
+                copies += self._machines.copy(machine, report, cancel)
+                hit("homelab.backup_disks_copied")
+            yield copies
+        finally:
+            self._forget(journal)
+
+    @contextmanager
+    def _written_down(self, name: str, job: pb.BackupJob, report: Report) -> Iterator[Sequence[str]]:
         dumps = [hook for hook in job.hooks if hook.action == pb.BACKUP_HOOK_ACTION_DUMP]
         if not dumps and not job.own_state:
-            yield paths
+            yield ()
             return
         # Always the same path, so that one snapshot can be compared with the next.
         folder = self._work / _STAGING / name
@@ -48,13 +87,27 @@ class Sources:
                 report(f"runs {hook.command[0]} in {hook.container}", None)
                 self._dump(hook, folder)
             hit("homelab.backup_staged")
-            yield [*paths, str(folder)]
+            yield [str(folder)]
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes what a run that was killed left."""
+        """Removes what runs that were killed left; none may run."""
         shutil.rmtree(self._work / _STAGING, ignore_errors=True)
+        for journal in (self._work / _COPIES).glob("*.json"):
+            self._forget(journal)
+
+    def _forget(self, journal: Path) -> None:
+        """Deletes the copies of disks that a journal names; where that fails it is tried with the next run."""
+        try:
+            for machine in json.loads(journal.read_text()):
+                self._machines.remove(str(machine))
+        except ControlError as error:
+            log.warning("copies of disks are left", job=journal.stem, reason=str(error))
+        except (OSError, ValueError) as error:
+            log.warning("a journal of copied disks can't be read", path=str(journal), error=str(error))
+        else:
+            journal.unlink(missing_ok=True)
 
     def _mountpoint(self, volume: str) -> str:
         found = self._engine.volumes.inspect(volume)

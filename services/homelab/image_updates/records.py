@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from common.errors import HostUnavailable
+from common.whole_file import write_whole
 
 log = structlog.get_logger()
 
@@ -115,18 +114,7 @@ class UpdateRecords:
 
     def _write(self) -> None:
         value = {"checked": self._checked, "updates": {k: asdict(v) for k, v in self._updates.items()}}
-        fresh = self._path.with_suffix(".new")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8") as stream:
-                json.dump(value, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            fresh.replace(self._path)
-        except OSError as error:
-            raise HostUnavailable(
-                f"{self._path} can't be written: {error.strerror}", next_step="make room in the state folder"
-            ) from error
+        write_whole(self._path, json.dumps(value).encode())
 
 
 def _read(path: Path) -> tuple[float, dict[str, Update]]:

@@ -46,16 +46,10 @@ class BackupJobKind:
             cron.zone(spec.time_zone)
         except ValueError as error:
             found.append(Violation("time_zone", str(error)))
-        if spec.vms:
-            found.append(
-                Violation(
-                    "vms", "is not offered by this version; name the disks of a machine that is off in paths"
-                )
-            )
         dumps = any(hook.action == pb.BACKUP_HOOK_ACTION_DUMP for hook in spec.hooks)
-        if not (spec.paths or spec.volumes or spec.own_state or dumps):
+        if not (spec.paths or spec.volumes or spec.vms or spec.own_state or dumps):
             found.append(
-                Violation("paths", "there is nothing to back up: name paths, volumes or a DUMP hook")
+                Violation("paths", "there is nothing to back up: name paths, volumes, vms or a DUMP hook")
             )
         found += [
             Violation(f"paths[{index}]", "must be without ..")

@@ -5,6 +5,7 @@ Machines, networks, pools and volumes travel as libvirt's XML: the kinds build a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -120,6 +121,12 @@ class Machines(Protocol):
     def delete_snapshot(self, name: str, snapshot: str, children: bool) -> None:
         """Removes one; takes long. NotFound."""
 
+    def copy_disks(self, name: str, xml: str, cancel: threading.Event) -> None:
+        """Writes disks of a running machine, as they are now, into files (libvirt's <domainbackup>, mode push).
+
+        Where a guest agent answers, file systems are whole. Takes long. Unsupported, WrongState, Cancelled.
+        """
+
     def job_percent(self, name: str) -> int | None:
         """How far a long action on the machine is; None: unknown."""
 
@@ -218,6 +225,9 @@ class Images(Protocol):
 
     def create(self, path: str, format: str, size: int | None, backing: str) -> None:
         """Makes an image; without a size, as large as its backing image. AlreadyExists."""
+
+    def copy(self, path: str, format: str, to: str, cancel: threading.Event) -> None:
+        """Copies an image that no machine writes, with all that it is built on. WrongState where one does."""
 
     def grow(self, path: str, format: str, size: int) -> None:
         """Grows an image that no machine uses now."""

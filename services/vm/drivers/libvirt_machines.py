@@ -11,6 +11,7 @@ import libvirt
 
 from common.errors import WrongState
 from services.vm.drivers.base import Console
+from services.vm.drivers.libvirt_backup import LibvirtBackup
 from services.vm.drivers.libvirt_calls import Calls, missing_is_none
 from services.vm.drivers.libvirt_console import open_console
 from services.vm.drivers.libvirt_snapshots import LibvirtSnapshots
@@ -72,7 +73,7 @@ _UNDEFINE = (
 )
 
 
-class LibvirtMachines(LibvirtSnapshots):
+class LibvirtMachines(LibvirtSnapshots, LibvirtBackup):
     """See Machines."""
 
     def __init__(self, calls: Calls) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -36,6 +37,12 @@ class MemoryImages:
         if size is None:
             size = below.size if below is not None else 0
         self.files[path] = Image(path, format, size, backing)
+
+    def copy(self, path: str, format: str, to: str, cancel: threading.Event) -> None:
+        """See Images."""
+        if path not in self.files:
+            raise NotFound(f"there is no disk image {path}")
+        self.files[to] = Image(to, format, self.files[path].size)
 
     def grow(self, path: str, format: str, size: int) -> None:
         """See Images."""

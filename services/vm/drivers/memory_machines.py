@@ -16,7 +16,7 @@ from services.vm.models import Address, DiskStats, Machine, Snapshot, State, Sta
 from services.vm.xml import disks, interfaces
 from services.vm.xml.domain import devices_of, memory_of
 from services.vm.xml.notes import read_notes, write_notes
-from services.vm.xml.tree import NAMESPACE, dump, ensure, parse, set_size, text_of
+from services.vm.xml.tree import NAMESPACE, attribute, dump, ensure, parse, set_size, text_of
 
 Tell = Callable[[Subject, str], None]
 
@@ -221,6 +221,17 @@ class MemoryMachines:
             if row.parent in gone:
                 gone.add(row.name)
         machine.snapshots = [row for row in machine.snapshots if row[0].name not in gone]
+
+    def copy_disks(self, name: str, xml: str, cancel: threading.Event) -> None:
+        """See Machines."""
+        live = self._active(name).live
+        assert live is not None
+        sources = {disks.target_of(one): disks.source_path(one) for one in devices_of(live).findall("disk")}
+        for wanted in parse(xml).iterfind("disks/disk[@backup='yes']"):
+            path = attribute(wanted, "target", "file")
+            self._images.copy(
+                sources[str(wanted.get("name"))], attribute(wanted, "driver", "type"), path, cancel
+            )
 
     def job_percent(self, name: str) -> int | None:
         """See Machines."""

@@ -13,6 +13,7 @@ from dockerd import Dockerd
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.jobs import Jobs
 from services.homelab.drivers.base import Engine
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 
 CANARY = "canary-77d1-never-told"
@@ -36,7 +37,13 @@ def clock() -> Clock:
 @pytest.fixture
 def jobs(require: Any, engine: Engine, daemon: Dockerd, tmp_path: Path, clock: Clock) -> Iterator[Jobs]:
     require(binary="restic")
-    made = Jobs(engine, OwnState(tmp_path / "system.sock", Path("/")), tmp_path / "jobs", clock=clock)
+    made = Jobs(
+        engine,
+        OwnState(tmp_path / "system.sock", Path("/")),
+        MachineDisks(tmp_path / "vm.sock"),
+        tmp_path / "jobs",
+        clock=clock,
+    )
     yield made
     made.close()
     for row in engine.containers.list():

@@ -20,6 +20,7 @@ from dockerd import Dockerd
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.jobs import Jobs
 from services.homelab.drivers.base import Engine
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 
 pytestmark = pytest.mark.host
@@ -210,9 +211,11 @@ import sys
 from pathlib import Path
 from services.homelab.backup.jobs import Jobs
 from services.homelab.drivers.docker import DockerEngine
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 engine = DockerEngine(sys.argv[1])
-Jobs(engine, OwnState(Path("/absent"), Path("/")), Path(sys.argv[2])).run("nightly")
+nothing = MachineDisks(Path("/absent"))
+Jobs(engine, OwnState(Path("/absent"), Path("/")), nothing, Path(sys.argv[2])).run("nightly")
 """
 POINTS = ("backup_opened", "backup_staged", "backup_journal_written", "backup_container_held", "backup_made")
 
@@ -245,7 +248,13 @@ def test_killed_anywhere(
         timeout=60,
     )
     assert done.returncode == -signal.SIGKILL
-    again = Jobs(engine, OwnState(Path("/absent"), Path("/")), tmp_path / "jobs", clock=clock)
+    again = Jobs(
+        engine,
+        OwnState(Path("/absent"), Path("/")),
+        MachineDisks(Path("/absent")),
+        tmp_path / "jobs",
+        clock=clock,
+    )
     again.start()
     states = [(engine.containers.inspect(name) or {})["State"] for name in ("db", "web")]
     assert [(state["Running"], state["Paused"]) for state in states] == [(True, False), (True, False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold
 from services.homelab.backup.sources import Sources, held
 from services.homelab.drivers.base import Engine
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 
 pytestmark = pytest.mark.host
@@ -25,7 +27,12 @@ def quiet(message: str, percent: int | None) -> None:
 
 @pytest.fixture
 def sources(engine: Engine, tmp_path: Path) -> Sources:
-    return Sources(engine, OwnState(tmp_path / "absent.sock", Path("/")), tmp_path / "work")
+    return Sources(
+        engine,
+        OwnState(tmp_path / "absent.sock", Path("/")),
+        MachineDisks(tmp_path / "vm.sock"),
+        tmp_path / "work",
+    )
 
 
 def dump(script: str, container: str = "db") -> dict[str, Any]:
@@ -41,12 +48,12 @@ def test_volumes_by_their_folder(
     sources: Sources, job: Callable[..., pb.BackupJob], daemon: Dockerd, tmp_path: Path
 ) -> None:
     daemon.docker("volume", "create", "photos")
-    with sources.staged("nightly", job(volumes=["photos"]), quiet) as paths:
+    with sources.staged("nightly", job(volumes=["photos"]), quiet, threading.Event()) as paths:
         assert paths[0] == str(tmp_path / "docs")
         assert paths[1].endswith("/volumes/photos/_data")
     with (
         pytest.raises(NotFound, match="no volume absent"),
-        sources.staged("n", job(volumes=["absent"]), quiet),
+        sources.staged("n", job(volumes=["absent"]), quiet, threading.Event()),
     ):
         pass
     daemon.docker("volume", "rm", "photos")
@@ -57,7 +64,7 @@ def test_what_a_program_says_is_kept_byte_by_byte(
 ) -> None:
     run("db", "sleep infinity", "--network", "none")
     script = "head -c 300000 /bin/busybox; echo noise >&2"
-    with sources.staged("nightly", job(hooks=[dump(script)]), quiet) as paths:
+    with sources.staged("nightly", job(hooks=[dump(script)]), quiet, threading.Event()) as paths:
         written = Path(paths[-1]) / "all.sql"
         assert written.read_bytes() == Path("/bin/busybox").read_bytes()[:300_000]
         assert written.stat().st_mode & 0o777 == 0o600
@@ -72,16 +79,22 @@ def test_a_dump_that_fails_leaves_nothing(
     wanted = job(hooks=[dump("echo half; echo no such table >&2; exit 4")])
     with (
         pytest.raises(WrongState, match="sh in db ended with 4: no such table"),
-        sources.staged("n", wanted, quiet),
+        sources.staged("n", wanted, quiet, threading.Event()),
     ):
         pass
-    with pytest.raises(ControlError), sources.staged("n", job(hooks=[dump("true", "absent")]), quiet):
+    with (
+        pytest.raises(ControlError),
+        sources.staged("n", job(hooks=[dump("true", "absent")]), quiet, threading.Event()),
+    ):
         pass
     assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
 
 
 def test_own_state_that_can_not_be_read(sources: Sources, job: Callable[..., pb.BackupJob]) -> None:
-    with pytest.raises(ControlError, match="own state"), sources.staged("n", job(ownState=True), quiet):
+    with (
+        pytest.raises(ControlError, match="own state"),
+        sources.staged("n", job(ownState=True), quiet, threading.Event()),
+    ):
         pass
 
 

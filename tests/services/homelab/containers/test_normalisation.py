@@ -49,7 +49,8 @@ BIND = "MOUNT_TYPE_BIND"
         ({"extraHosts": ["x"]}, "extra_hosts[0]"),
         ({"limits": {"memory": "7000000", "memoryReservation": "8000000"}}, "limits.memory_reservation"),
         ({"gpus": {"count": 1, "ids": ["0"]}}, "gpus.count"),
-        ({"update": "UPDATE_POLICY_AUTO"}, "update"),
+        ({"update": "UPDATE_POLICY_AUTO", "image": f"x@sha256:{0:064}"}, "update"),
+        ({"update": "UPDATE_POLICY_AUTO", "pull": "PULL_POLICY_NEVER"}, "update"),
         ({"capAdd": ["ALL"], "capDrop": ["ALL"]}, "cap_drop"),
     ],
 )

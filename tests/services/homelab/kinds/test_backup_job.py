@@ -12,6 +12,7 @@ from common.errors import ControlError
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.jobs import Jobs
 from services.homelab.drivers.base import Engine
+from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 from services.homelab.kinds.backup_job import BackupJobKind
 
@@ -26,7 +27,8 @@ def job(**fields: Any) -> pb.BackupJob:
 
 @pytest.fixture
 def kind(engine: Engine, tmp_path: Path) -> BackupJobKind:
-    return BackupJobKind(Jobs(engine, OwnState(tmp_path / "s", Path("/")), tmp_path / "jobs"), lambda: None)
+    jobs = Jobs(engine, OwnState(tmp_path / "s", Path("/")), MachineDisks(tmp_path / "v"), tmp_path / "jobs")
+    return BackupJobKind(jobs, lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def kind(engine: Engine, tmp_path: Path) -> BackupJobKind:
         (job(schedule="often"), ["schedule"]),
         (job(check_schedule="x", restore_test_schedule="y"), ["check_schedule", "restore_test_schedule"]),
         (job(time_zone="Mars/Crater"), ["time_zone"]),
-        (job(vms=["a"]), ["vms"]),
+        (job(paths=[], vms=["a"]), []),
         (job(paths=[]), ["paths"]),
         (job(paths=["/a/../b"]), ["paths[0]"]),
         (

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from services.system.backup import schedule
 from services.system.backup.models import Archive, Encryption, Policy, Record
 
@@ -23,18 +21,6 @@ def policy(**fields: str) -> Policy:
 
 def archive(time: float, problem: str = "") -> Archive:
     return Archive(f"/b/{time}", "nightly", time, 1, problem=problem)
-
-
-@pytest.mark.parametrize("text", ["30 3 * * *", "*/5 * * * *", "0 0 L * *", "0 9-17 * * mon-fri"])
-def test_expressions(text: str) -> None:
-    assert schedule.wrong(text) == ""
-
-
-@pytest.mark.parametrize(
-    "text", ["", "daily", "60 * * * *", "* * * *", "0 0 30 2 *", "\n", "@reboot", "* " * 500]
-)
-def test_no_expressions(text: str) -> None:
-    assert schedule.wrong(text)
 
 
 def test_runs_are_in_the_hosts_zone() -> None:

@@ -117,8 +117,8 @@ class BackupJob(google.protobuf.message.Message):
 
     @property
     def vms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Virtual machines whose disks are kept, as they are at one moment. Refused by this version: name the disks of a
-        machine that is off under `paths`.
+        """Virtual machines whose disks are kept, as they are at one moment: as `DISK.nixcc-copy` beside the disk, where there
+        must be room for it. A running machine goes on meanwhile.
         """
 
     @property

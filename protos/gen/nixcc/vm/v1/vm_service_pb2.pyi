@@ -466,6 +466,132 @@ class CreateSnapshotResponse(google.protobuf.message.Message):
 global___CreateSnapshotResponse = CreateSnapshotResponse
 
 @typing.final
+class CopyDisksRequest(google.protobuf.message.Message):
+    """Whose disks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VM_FIELD_NUMBER: builtins.int
+    vm: builtins.str
+    """The machine's name."""
+    def __init__(
+        self,
+        *,
+        vm: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["vm", b"vm"]) -> None: ...
+
+global___CopyDisksRequest = CopyDisksRequest
+
+@typing.final
+class CopyDisksResponse(google.protobuf.message.Message):
+    """How far it is, then the copies."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> nixcc.resource.v1.resource_pb2.Progress:
+        """How far it is."""
+
+    @property
+    def result(self) -> global___CopiedDisks:
+        """The copies."""
+
+    def __init__(
+        self,
+        *,
+        progress: nixcc.resource.v1.resource_pb2.Progress | None = ...,
+        result: global___CopiedDisks | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "result"] | None: ...
+
+global___CopyDisksResponse = CopyDisksResponse
+
+@typing.final
+class CopiedDisks(google.protobuf.message.Message):
+    """Copies of a machine's disks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DISKS_FIELD_NUMBER: builtins.int
+    @property
+    def disks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CopiedDisk]:
+        """One a disk."""
+
+    def __init__(
+        self,
+        *,
+        disks: collections.abc.Iterable[global___CopiedDisk] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["disks", b"disks"]) -> None: ...
+
+global___CopiedDisks = CopiedDisks
+
+@typing.final
+class CopiedDisk(google.protobuf.message.Message):
+    """The copy of a disk."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    target: builtins.str
+    """The disk's name in the machine: `vda`."""
+    source: builtins.str
+    """The disk's file."""
+    path: builtins.str
+    """The copy."""
+    format: builtins.str
+    """`raw` or `qcow2`, as the disk itself."""
+    def __init__(
+        self,
+        *,
+        target: builtins.str = ...,
+        source: builtins.str = ...,
+        path: builtins.str = ...,
+        format: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["format", b"format", "path", b"path", "source", b"source", "target", b"target"]) -> None: ...
+
+global___CopiedDisk = CopiedDisk
+
+@typing.final
+class DeleteDiskCopiesRequest(google.protobuf.message.Message):
+    """Whose copies."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VM_FIELD_NUMBER: builtins.int
+    vm: builtins.str
+    """The machine's name."""
+    def __init__(
+        self,
+        *,
+        vm: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["vm", b"vm"]) -> None: ...
+
+global___DeleteDiskCopiesRequest = DeleteDiskCopiesRequest
+
+@typing.final
+class DeleteDiskCopiesResponse(google.protobuf.message.Message):
+    """They are gone."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___DeleteDiskCopiesResponse = DeleteDiskCopiesResponse
+
+@typing.final
 class ListSnapshotsRequest(google.protobuf.message.Message):
     """Whose snapshots."""
 

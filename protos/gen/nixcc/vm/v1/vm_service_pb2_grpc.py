@@ -81,6 +81,16 @@ class VmServiceStub(object):
                 request_serializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteSnapshotRequest.SerializeToString,
                 response_deserializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteSnapshotResponse.FromString,
                 _registered_method=True)
+        self.CopyDisks = channel.unary_stream(
+                '/nixcc.vm.v1.VmService/CopyDisks',
+                request_serializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.CopyDisksRequest.SerializeToString,
+                response_deserializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.CopyDisksResponse.FromString,
+                _registered_method=True)
+        self.DeleteDiskCopies = channel.unary_unary(
+                '/nixcc.vm.v1.VmService/DeleteDiskCopies',
+                request_serializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteDiskCopiesRequest.SerializeToString,
+                response_deserializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteDiskCopiesResponse.FromString,
+                _registered_method=True)
         self.OpenConsole = channel.stream_stream(
                 '/nixcc.vm.v1.VmService/OpenConsole',
                 request_serializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.OpenConsoleRequest.SerializeToString,
@@ -166,6 +176,21 @@ class VmServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CopyDisks(self, request, context):
+        """Copies a machine's disks as they are at one moment, to be backed up: beside each disk, as `DISK.nixcc-copy`. A
+        running machine goes on meanwhile; one that is off can't start. Older copies are overwritten.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDiskCopies(self, request, context):
+        """Deletes the copies of a machine's disks; gone already is fine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def OpenConsole(self, request_iterator, context):
         """Connects to a running machine's serial console. Names the machine in the first message.
         """
@@ -234,6 +259,16 @@ def add_VmServiceServicer_to_server(servicer, server):
                     servicer.DeleteSnapshot,
                     request_deserializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteSnapshotRequest.FromString,
                     response_serializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
+            'CopyDisks': grpc.unary_stream_rpc_method_handler(
+                    servicer.CopyDisks,
+                    request_deserializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.CopyDisksRequest.FromString,
+                    response_serializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.CopyDisksResponse.SerializeToString,
+            ),
+            'DeleteDiskCopies': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDiskCopies,
+                    request_deserializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteDiskCopiesRequest.FromString,
+                    response_serializer=nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteDiskCopiesResponse.SerializeToString,
             ),
             'OpenConsole': grpc.stream_stream_rpc_method_handler(
                     servicer.OpenConsole,
@@ -496,6 +531,60 @@ class VmService(object):
             '/nixcc.vm.v1.VmService/DeleteSnapshot',
             nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteSnapshotRequest.SerializeToString,
             nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyDisks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nixcc.vm.v1.VmService/CopyDisks',
+            nixcc_dot_vm_dot_v1_dot_vm__service__pb2.CopyDisksRequest.SerializeToString,
+            nixcc_dot_vm_dot_v1_dot_vm__service__pb2.CopyDisksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDiskCopies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nixcc.vm.v1.VmService/DeleteDiskCopies',
+            nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteDiskCopiesRequest.SerializeToString,
+            nixcc_dot_vm_dot_v1_dot_vm__service__pb2.DeleteDiskCopiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

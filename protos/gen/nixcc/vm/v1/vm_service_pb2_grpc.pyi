@@ -77,6 +77,20 @@ class VmServiceStub:
     ]
     """Removes a snapshot; the machine stays as it is."""
 
+    CopyDisks: grpc.UnaryStreamMultiCallable[
+        nixcc.vm.v1.vm_service_pb2.CopyDisksRequest,
+        nixcc.vm.v1.vm_service_pb2.CopyDisksResponse,
+    ]
+    """Copies a machine's disks as they are at one moment, to be backed up: beside each disk, as `DISK.nixcc-copy`. A
+    running machine goes on meanwhile; one that is off can't start. Older copies are overwritten.
+    """
+
+    DeleteDiskCopies: grpc.UnaryUnaryMultiCallable[
+        nixcc.vm.v1.vm_service_pb2.DeleteDiskCopiesRequest,
+        nixcc.vm.v1.vm_service_pb2.DeleteDiskCopiesResponse,
+    ]
+    """Deletes the copies of a machine's disks; gone already is fine."""
+
     OpenConsole: grpc.StreamStreamMultiCallable[
         nixcc.vm.v1.vm_service_pb2.OpenConsoleRequest,
         nixcc.vm.v1.vm_service_pb2.OpenConsoleResponse,
@@ -153,6 +167,20 @@ class VmServiceAsyncStub:
         nixcc.vm.v1.vm_service_pb2.DeleteSnapshotResponse,
     ]
     """Removes a snapshot; the machine stays as it is."""
+
+    CopyDisks: grpc.aio.UnaryStreamMultiCallable[
+        nixcc.vm.v1.vm_service_pb2.CopyDisksRequest,
+        nixcc.vm.v1.vm_service_pb2.CopyDisksResponse,
+    ]
+    """Copies a machine's disks as they are at one moment, to be backed up: beside each disk, as `DISK.nixcc-copy`. A
+    running machine goes on meanwhile; one that is off can't start. Older copies are overwritten.
+    """
+
+    DeleteDiskCopies: grpc.aio.UnaryUnaryMultiCallable[
+        nixcc.vm.v1.vm_service_pb2.DeleteDiskCopiesRequest,
+        nixcc.vm.v1.vm_service_pb2.DeleteDiskCopiesResponse,
+    ]
+    """Deletes the copies of a machine's disks; gone already is fine."""
 
     OpenConsole: grpc.aio.StreamStreamMultiCallable[
         nixcc.vm.v1.vm_service_pb2.OpenConsoleRequest,
@@ -248,6 +276,24 @@ class VmServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[nixcc.vm.v1.vm_service_pb2.DeleteSnapshotResponse], collections.abc.AsyncIterator[nixcc.vm.v1.vm_service_pb2.DeleteSnapshotResponse]]:
         """Removes a snapshot; the machine stays as it is."""
+
+    @abc.abstractmethod
+    def CopyDisks(
+        self,
+        request: nixcc.vm.v1.vm_service_pb2.CopyDisksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[nixcc.vm.v1.vm_service_pb2.CopyDisksResponse], collections.abc.AsyncIterator[nixcc.vm.v1.vm_service_pb2.CopyDisksResponse]]:
+        """Copies a machine's disks as they are at one moment, to be backed up: beside each disk, as `DISK.nixcc-copy`. A
+        running machine goes on meanwhile; one that is off can't start. Older copies are overwritten.
+        """
+
+    @abc.abstractmethod
+    def DeleteDiskCopies(
+        self,
+        request: nixcc.vm.v1.vm_service_pb2.DeleteDiskCopiesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[nixcc.vm.v1.vm_service_pb2.DeleteDiskCopiesResponse, collections.abc.Awaitable[nixcc.vm.v1.vm_service_pb2.DeleteDiskCopiesResponse]]:
+        """Deletes the copies of a machine's disks; gone already is fine."""
 
     @abc.abstractmethod
     def OpenConsole(
