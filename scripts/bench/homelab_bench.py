@@ -17,6 +17,9 @@ from daemon import Daemon, median, percentile, row, running
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests/support"))
 
 HEALED, LOOKED_AT, WATCHED = 40, 200, 100
+# docker-compose may not get through with as many.
+COMPOSED = (20, LOOKED_AT)
+LONGEST = 300.0
 PASSES = 10
 PATIENCE = 20.0
 # What a burst of work needed goes back to the kernel within five seconds.
@@ -104,31 +107,42 @@ def _looked_at(engine: Any) -> list[dict[str, Any]]:
         )
     _clear(engine)
     if shutil.which("docker-compose"):
-        rows.append(row(f"docker-compose up -d, {LOOKED_AT} unchanged", _composed(engine), "ms", "compose"))
-        _clear(engine)
+        for count in COMPOSED:
+            times = _composed(engine, count)
+            if times is None:
+                print(f"  docker-compose up -d did not end within {LONGEST:.0f} s", file=sys.stderr)
+            else:
+                rows.append(
+                    row(f"docker-compose up -d, {count} unchanged, p50", median(times), "ms", "compose")
+                )
+            _clear(engine)
     return rows
 
 
-def _composed(engine: Any) -> float:
-    folder = engine.folder / "project"
+def _composed(engine: Any, count: int) -> list[float] | None:
+    """Milliseconds of each call on what is so already; None: making them took too long."""
+    folder = engine.folder / f"project{count}"
     folder.mkdir()
     service = {"image": "busybox:1", "command": COMMAND, "network_mode": "none", "stop_grace_period": "0s"}
-    services = {f"bench{number}": service for number in range(LOOKED_AT)}
+    services = {f"bench{number}": service for number in range(count)}
     (folder / "docker-compose.yml").write_text(json.dumps({"version": "3.8", "services": services}))
-    environment = {**os.environ, "DOCKER_HOST": engine.address, "COMPOSE_PARALLEL_LIMIT": "8"}
+    environment = {**os.environ, "DOCKER_HOST": engine.address}
     times = []
     for _ in range(4):
         start = time.perf_counter()
-        subprocess.run(
-            ["docker-compose", "up", "-d"],
-            cwd=folder,
-            env=environment,
-            check=True,
-            capture_output=True,
-            timeout=240,
-        )
+        try:
+            subprocess.run(
+                ["docker-compose", "up", "-d"],
+                cwd=folder,
+                env=environment,
+                check=True,
+                capture_output=True,
+                timeout=LONGEST,
+            )
+        except subprocess.TimeoutExpired:
+            return None
         times.append((time.perf_counter() - start) * 1e3)
-    return float(median(times[1:]))  # the first made them
+    return times[1:]  # the first made them
 
 
 def _memory(engine: Any) -> list[dict[str, Any]]:

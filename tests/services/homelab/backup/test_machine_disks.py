@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from common import failpoints
 from common.errors import HostUnavailable, NotFound
 from common.host import serve_service
 from libvirtd import Libvirtd, missing, private_libvirtd
@@ -90,17 +94,38 @@ async def test_a_running_machine_is_backed_up_and_restored(
     assert Path(f"{where}{copy}").read_bytes() == CONTENT
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from services.homelab.backup.jobs import Jobs
+from services.homelab.drivers.machine_disks import MachineDisks
+from services.homelab.drivers.memory import MemoryEngine
+from services.homelab.drivers.own_state import OwnState
+folder = Path(sys.argv[1])
+Jobs(MemoryEngine(), OwnState(folder, Path("/")), MachineDisks(folder / "vm.sock"), folder / "jobs").run("vms")
+"""
+
+
 async def test_a_run_that_was_killed_leaves_no_copy(
     disk: Path, jobs: Jobs, job: Callable[..., pb.BackupJob], tmp_path: Path
 ) -> None:
-    journal = tmp_path / "jobs/work/copies/vms.json"
-    journal.parent.mkdir(parents=True)
-    journal.write_text('["web"]')
+    jobs.declare("vms", job(paths=[], vms=["web"]))
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        env={**os.environ, failpoints.ENVIRONMENT: "homelab.backup_disks_copied=kill:1"},
+        cwd=Path(__file__).resolve().parents[4],
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL
     copy = Path(f"{disk}.nixcc-copy")
-    copy.write_text("left")
+    assert copy.exists()
     await asyncio.to_thread(jobs.start)
     assert not copy.exists()
-    assert not journal.exists()
+    assert not (tmp_path / "jobs/work/copies/vms.json").exists()
+    assert "interrupted" in jobs.status("vms").record.error
+    assert (await asyncio.to_thread(jobs.run, "vms")).error == ""
 
 
 async def test_machines_that_are_none(disk: Path, jobs: Jobs, job: Callable[..., pb.BackupJob]) -> None:
