@@ -14,6 +14,7 @@ from common.scheduler import Scheduler
 from nixcc.homelab.v1 import backup_pb2_grpc, homelab_pb2_grpc
 from services.homelab.backup import rpc as backup_rpc
 from services.homelab.backup.jobs import Jobs
+from services.homelab.containers.held import Held
 from services.homelab.containers.material import Materials
 from services.homelab.drivers import memory
 from services.homelab.drivers.base import Engine
@@ -55,11 +56,13 @@ def assemble(context: Context) -> Service:
     updater = Updater(engine, declared, updates, _update_check(context))
     update_schedule = Scheduler(updater, "update-schedule")
     servicer = HomelabServicer(HomelabService(engine, declared, updater), context)
+    held = Held()
     jobs = Jobs(
         engine,
         OwnState(context.peer("system"), context.root),
         MachineDisks(context.peer("vm")),
         context.state_dir / "homelab/backups",
+        held=held,
     )
     scheduler = Scheduler(jobs, "backup-schedule")
 
@@ -84,8 +87,8 @@ def assemble(context: Context) -> Service:
     return Service(
         name="homelab",
         kinds=(
-            ContainerKind(engine, materials, updates, reason),
-            StackKind(engine, materials, updates, reason),
+            ContainerKind(engine, materials, updates, reason, held),
+            StackKind(engine, materials, updates, reason, held),
             ContainerNetworkKind(engine, reason),
             ContainerVolumeKind(engine, reason),
             ImageKind(engine, reason),

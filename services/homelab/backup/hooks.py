@@ -14,6 +14,7 @@ from pathlib import Path
 from common.errors import ControlError, NotFound, WrongState
 from common.failpoints import hit
 from common.whole_file import write_whole
+from services.homelab.containers.held import Held
 from services.homelab.drivers.base import Containers
 
 
@@ -25,10 +26,10 @@ class Hold(StrEnum):
 
 
 class Hooks:
-    """`journal` is a file of its own for each job."""
+    """`journal` is a file of its own for each job; `marks` tells the control loop what stands still on purpose."""
 
-    def __init__(self, containers: Containers, journal: Path) -> None:
-        self._containers, self._journal = containers, journal
+    def __init__(self, containers: Containers, journal: Path, marks: Held | None = None) -> None:
+        self._containers, self._journal, self._marks = containers, journal, marks or Held()
 
     @contextmanager
     def held(self, wanted: Sequence[tuple[str, Hold]]) -> Iterator[None]:
@@ -43,16 +44,17 @@ class Hooks:
             return
         self._write(entries)
         hit("homelab.backup_journal_written")
-        try:
-            for identity, hold in entries:
-                if hold == Hold.PAUSE:
-                    self._containers.pause(identity)
-                else:
-                    self._containers.stop(identity)
-                hit("homelab.backup_container_held")
-            yield
-        finally:
-            self.recover()
+        with self._marks.during(identity for identity, _ in entries):
+            try:
+                for identity, hold in entries:
+                    if hold == Hold.PAUSE:
+                        self._containers.pause(identity)
+                    else:
+                        self._containers.stop(identity)
+                    hit("homelab.backup_container_held")
+                yield
+            finally:
+                self.recover()
 
     def recover(self) -> None:
         """Undoes what the journal tells; the journal stays while anything could not be undone.

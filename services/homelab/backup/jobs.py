@@ -23,8 +23,9 @@ from services.homelab.backup.hooks import Hooks
 from services.homelab.backup.models import Record, Run, Status
 from services.homelab.backup.records import Records
 from services.homelab.backup.snapshots import Snapshots
-from services.homelab.backup.sources import Sources, held
+from services.homelab.backup.sources import Sources, holds
 from services.homelab.backup.terms import keep, repository, tag, zone
+from services.homelab.containers.held import Held
 from services.homelab.drivers.base import Engine, Report
 from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
@@ -33,8 +34,6 @@ from services.homelab.drivers.restic import Restic
 log = structlog.get_logger()
 
 _MOST_RUNS = 100
-_MOST_NODES = 10_000
-_RESTORES = "/var/restore"
 _INTERRUPTED = "it was interrupted before it ended"
 
 
@@ -54,8 +53,10 @@ class Jobs:
         *,
         restic: Restic | None = None,
         clock: Callable[[], float] = time.time,
+        held: Held | None = None,
     ) -> None:
         self._engine = engine
+        self._held = held or Held()
         self._folder = folder
         self._records = Records(folder)
         self._sources = Sources(engine, own_state, machines, folder / "work")
@@ -205,8 +206,8 @@ class Jobs:
             self.restic.init(where)
             self._note(name, opened=True)
         hit("homelab.backup_opened")
-        hooks = Hooks(self._engine.containers, self._journal(name))
-        with self._sources.staged(name, job, report, cancel) as paths, hooks.held(held(job)):
+        hooks = Hooks(self._engine.containers, self._journal(name), self._held)
+        with self._sources.staged(name, job, report, cancel) as paths, hooks.held(holds(job)):
             made = self.restic.backup(
                 where,
                 paths,

@@ -143,10 +143,10 @@ class Sources:
             )
 
 
-def held(job: pb.BackupJob) -> Sequence[tuple[str, Hold]]:
+def holds(job: pb.BackupJob) -> Sequence[tuple[str, Hold]]:
     """Containers that are held or stopped meanwhile."""
-    holds = {pb.BACKUP_HOOK_ACTION_PAUSE: Hold.PAUSE, pb.BACKUP_HOOK_ACTION_STOP: Hold.STOP}
-    return [(hook.container, holds[hook.action]) for hook in job.hooks if hook.action in holds]
+    actions = {pb.BACKUP_HOOK_ACTION_PAUSE: Hold.PAUSE, pb.BACKUP_HOOK_ACTION_STOP: Hold.STOP}
+    return [(hook.container, actions[hook.action]) for hook in job.hooks if hook.action in actions]
 
 
 def _private(path: str, flags: int) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.errors import ControlError, NotFound, WrongState
+from common.errors import ControlError, HostUnavailable, NotFound, WrongState
 from common.manager import Applied, Detected, Detection, Report
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers import creation, inspection, replacement, spec_label
 from services.homelab.containers import labels as engine_labels
 from services.homelab.containers.differences import differing
+from services.homelab.containers.held import Held
 from services.homelab.containers.image_names import is_identifier
 from services.homelab.containers.inventory import Inventory, Listed
 from services.homelab.containers.material import Materials
@@ -28,18 +29,26 @@ _DONE = (pb.RESTART_CONDITION_NO, pb.RESTART_CONDITION_ON_FAILURE)
 # Exit codes of what was killed: SIGKILL, SIGTERM.
 _SIGNALS = (137, 143)
 _NO_LABELS: Mapping[str, str] = {}
+# Seconds until the next try where a backup holds a container.
+_HELD = 30.0
 
 
 class ContainerKeeper:
-    """Keeps the containers of one engine."""
+    """Keeps the containers of one engine. `held`: those that stand still on purpose count as running."""
 
     def __init__(
-        self, engine: Engine, inventory: Inventory, materials: Materials, updates: UpdateRecords
+        self,
+        engine: Engine,
+        inventory: Inventory,
+        materials: Materials,
+        updates: UpdateRecords,
+        held: Held | None = None,
     ) -> None:
         self._engine = engine
         self._inventory = inventory
         self._materials = materials
         self._updates = updates
+        self._held = held or Held()
 
     def detect(self, names: Sequence[str]) -> Mapping[str, Detection[pb.Container]]:
         """By name: one list for all, and inspections of those that changed."""
@@ -101,6 +110,12 @@ class ContainerKeeper:
         fields = differing(spec, seen)
         if not fields:
             return _told(name, done)
+        if str(inspected.get("Id", "")) in self._held:
+            raise HostUnavailable(
+                f"{name} is held while it is backed up, and is changed afterwards",
+                retry_after=_HELD,
+                next_step="wait until the backup has ended, or cancel its operation",
+            )
         if fields - _LIVE or (fields & {"networks"} and not _joins(inspected)):
             report(f"differs in {', '.join(sorted(fields))}", None)
             volumes = inspection.nameless_volumes(inspected)
@@ -141,6 +156,8 @@ class ContainerKeeper:
         asked = made_from or (spec if engine_labels.compose(labels) else pb.Container())
         if ended and not state.get("ExitCode") and asked.restart.condition in _DONE:
             spec.running = True  # it has done what it was made for
+        if str(inspected.get("Id", "")) in self._held:
+            spec.running = True  # it goes on when its backup has ended
         runs = str(inspected.get("Image", ""))
         if self._updates.pending(listed.name_of(str(inspected.get("Id", ""))), spec.image, runs):
             spec.image = runs  # no longer what its tag leads to

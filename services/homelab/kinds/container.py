@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from common.errors import Violation
 from common.manager import Action, Applied, Change, Detection, Emit, JsonValue, Report
 from nixcc.homelab.v1 import container_pb2 as pb
+from services.homelab.containers.held import Held
 from services.homelab.containers.inventory import Inventory
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
@@ -27,12 +28,17 @@ class ContainerKind:
     spec = pb.Container
 
     def __init__(
-        self, engine: Engine, materials: Materials, updates: UpdateRecords, reason: str = ""
+        self,
+        engine: Engine,
+        materials: Materials,
+        updates: UpdateRecords,
+        reason: str = "",
+        held: Held | None = None,
     ) -> None:
         self._inventory = Inventory(engine)
         self._materials = materials
         self._updates = updates
-        self._keeper = ContainerKeeper(engine, self._inventory, materials, updates)
+        self._keeper = ContainerKeeper(engine, self._inventory, materials, updates, held)
         self._reason = reason
         self._hints = Hints(engine, _names)
         self._no_updates: Callable[[], None] = lambda: None

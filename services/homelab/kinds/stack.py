@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
 from nixcc.homelab.v1 import stack_pb2 as pb
+from services.homelab.containers.held import Held
 from services.homelab.containers.inventory import Inventory
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
@@ -25,12 +26,17 @@ class StackKind:
     spec = pb.Stack
 
     def __init__(
-        self, engine: Engine, materials: Materials, updates: UpdateRecords, reason: str = ""
+        self,
+        engine: Engine,
+        materials: Materials,
+        updates: UpdateRecords,
+        reason: str = "",
+        held: Held | None = None,
     ) -> None:
         self._engine = engine
         self._inventory = Inventory(engine)
         self._materials = materials
-        self._keeper = ContainerKeeper(engine, self._inventory, materials, updates)
+        self._keeper = ContainerKeeper(engine, self._inventory, materials, updates, held)
         self._updates = updates
         self._convergence = Convergence(engine, self._inventory, self._keeper)
         self._reason = reason

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daemons import Daemon, daemon, until
+from daemons import NCC, Daemon, daemon, until
 from dockerd import BUSYBOX, Dockerd, dockerd
 
 pytestmark = pytest.mark.host
@@ -148,3 +150,45 @@ def test_an_engine_that_hangs_or_comes_back(center: Daemon, own: Dockerd) -> Non
     before = runs(own)
     own.docker("kill", "web")
     until(lambda: runs(own) not in ("", before), 30)
+
+
+# restic that begins a backup only when the file is there.
+WAITING = """#!/bin/sh
+case " $* " in *" backup "*) until [ -e {go} ]; do sleep 0.05; done ;; esac
+exec {restic} "$@"
+"""
+
+
+def test_what_a_backup_stops_stays_so_until_it_has_ended(require: Any, own: Dockerd, tmp_path: Path) -> None:
+    require(binary="restic")
+    program, go, password = tmp_path / "bin/restic", tmp_path / "go", tmp_path / "password"
+    program.parent.mkdir()
+    program.write_text(WAITING.format(go=go, restic=shutil.which("restic")))
+    program.chmod(0o755)
+    password.touch(0o600)
+    password.write_text("secret of a test")
+    job = {
+        "repository": str(tmp_path / "repository"),
+        "password_file": str(password),
+        "paths": [str(tmp_path / "bin")],
+        "hooks": [{"container": "web", "action": "STOP"}],
+        "schedule": "30 3 1 1 *",
+    }
+    environment = {
+        "NCC_HOMELAB_ENGINE": own.address,
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    with daemon(tmp_path, env=environment, services=("homelab",)) as center:
+        center.apply(container(), {"kind": "BackupJob", "metadata": {"name": "nightly"}, "spec": job})
+        before = runs(own)
+        argv = [NCC, "homelab", "backup", "run", "nightly"]
+        with subprocess.Popen(argv, env=center.env(), stdout=subprocess.DEVNULL) as running:
+            try:
+                until(lambda: not runs(own))
+                center.out("reconcile", "Container", "web", "--wait")
+                assert not runs(own), "the loop started what the backup had stopped"
+            finally:
+                go.touch()
+            assert running.wait(60) == 0
+        assert runs(own) not in ("", before)
+        center.out("delete", "Container", "web", "--wait")

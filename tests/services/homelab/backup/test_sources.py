@@ -13,7 +13,7 @@ from common.errors import ControlError, NotFound, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold
-from services.homelab.backup.sources import Sources, held
+from services.homelab.backup.sources import Sources, holds
 from services.homelab.drivers.base import Engine
 from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
@@ -104,4 +104,4 @@ def test_who_is_held(job: Callable[..., pb.BackupJob]) -> None:
         {"container": "b", "action": "BACKUP_HOOK_ACTION_STOP"},
         dump("true"),
     ]
-    assert held(job(hooks=hooks)) == [("a", Hold.PAUSE), ("b", Hold.STOP)]
+    assert holds(job(hooks=hooks)) == [("a", Hold.PAUSE), ("b", Hold.STOP)]
