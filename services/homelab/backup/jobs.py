@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from common import cron
-from common.errors import ControlError, NotFound, WrongState
+from common.errors import Cancelled, ControlError, NotFound, WrongState
 from common.failpoints import hit
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hooks
@@ -34,6 +34,8 @@ from services.homelab.drivers.restic import Restic
 log = structlog.get_logger()
 
 _MOST_RUNS = 100
+# Seconds until the schedule looks again at a job whose repository is in use.
+_BUSY = 30.0
 _INTERRUPTED = "it was interrupted before it ended"
 
 
@@ -140,10 +142,9 @@ class Jobs:
             job = self.job(name)
             if job is None or job.paused:
                 continue
-            with self._lock:
-                record, running = self._records.record(name), name in self._running
-            if running:
+            if self._busy(name, job):
                 continue
+            record = self._record(name)
             if self._next(job, record) <= now:
                 yield lambda name=name: self._scheduled(name, self.run)  # type: ignore[misc]
             where = zone(job)
@@ -161,8 +162,10 @@ class Jobs:
             job = self.job(name)
             if job is None or job.paused:
                 continue
-            with self._lock:
-                record = self._records.record(name)
+            if self._busy(name, job):
+                found.append(self.clock() + _BUSY)
+                continue
+            record = self._record(name)
             found.append(self._next(job, record))
             where = zone(job)
             for expression, last in (
@@ -246,6 +249,8 @@ class Jobs:
             report("checks the repository", None)
             try:
                 self.restic.check(repository(job), data_percent=percent, cancel=cancel or self._ended)
+            except Cancelled:
+                raise  # it says nothing about the repository
             except ControlError as error:
                 self._note(name, last_check=self.clock(), check_error=str(error))
                 self.changed(name)
@@ -262,6 +267,8 @@ class Jobs:
             report(f"restores {snapshot.id[:8]} for a moment", None)
             target = folder / "files"
             self.restic.restore(repository(job), snapshot.id, target, cancel=cancel or self._ended)
+        except Cancelled:
+            raise  # it says nothing about the backup
         except ControlError as error:
             self._note(name, last_restore_test=self.clock(), restore_test_error=str(error))
             raise
@@ -295,6 +302,10 @@ class Jobs:
             with self._lock:
                 self._running.discard(name)
                 self._used.discard(job.repository)
+
+    def _busy(self, name: str, job: pb.BackupJob) -> bool:
+        with self._lock:
+            return name in self._running or job.repository in self._used
 
     def _finish(self, name: str, run: Run) -> None:
         fields: dict[str, Any] = {"error": run.error}

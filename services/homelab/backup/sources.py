@@ -6,18 +6,19 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
-from common.errors import ControlError, NotFound, Unsupported, WrongState
+from common.errors import Cancelled, ControlError, NotFound, Unsupported, WrongState
 from common.failpoints import hit
 from common.whole_file import write_whole
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold
-from services.homelab.drivers.base import Engine, Report
+from services.homelab.drivers.base import Engine, ExecSession, Report
 from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
 
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 _STAGING, _COPIES = "staging", "copies"
 # Of what a failed program said.
 _LAST = 500
+# Seconds that a dump may take, and between looks at whether anybody still waits for it.
+_LONGEST = 12 * 3_600.0
+_LOOK = 0.1
 
 
 class Sources:
@@ -44,7 +48,7 @@ class Sources:
         """The paths to back up; what was written down for it is gone afterwards."""
         paths = [*job.paths, *(self._mountpoint(volume) for volume in job.volumes)]
         with (
-            self._written_down(name, job, report) as written,
+            self._written_down(name, job, report, cancel) as written,
             self._disks(name, job.vms, report, cancel) as copies,
         ):
             yield [*paths, *written, *copies]
@@ -70,7 +74,9 @@ class Sources:
             self._forget(journal)
 
     @contextmanager
-    def _written_down(self, name: str, job: pb.BackupJob, report: Report) -> Iterator[Sequence[str]]:
+    def _written_down(
+        self, name: str, job: pb.BackupJob, report: Report, cancel: threading.Event
+    ) -> Iterator[Sequence[str]]:
         dumps = [hook for hook in job.hooks if hook.action == pb.BACKUP_HOOK_ACTION_DUMP]
         if not dumps and not job.own_state:
             yield ()
@@ -85,7 +91,7 @@ class Sources:
                 self._own_state.archive(folder, job.password_file)
             for hook in dumps:
                 report(f"runs {hook.command[0]} in {hook.container}", None)
-                self._dump(hook, folder)
+                self._dump(hook, folder, cancel)
             hit("homelab.backup_staged")
             yield [str(folder)]
         finally:
@@ -120,25 +126,32 @@ class Sources:
             )
         return str(found["Mountpoint"])
 
-    def _dump(self, hook: pb.BackupHook, folder: Path) -> None:
+    def _dump(self, hook: pb.BackupHook, folder: Path, cancel: threading.Event) -> None:
         session = self._engine.containers.exec(hook.container, list(hook.command))
         said = b""
+        what = f"{hook.command[0]} in {hook.container}"
         try:
-            session.end_input()
-            with open(folder / hook.file_name, "xb", opener=_private) as file:
-                while (piece := session.read()) is not None:
-                    stream, data = piece
-                    if stream == 1:
-                        file.write(data)
-                    else:
-                        said = (said + data)[-_LAST:]
+            with _let_go(session, cancel, what):
+                session.end_input()
+                with open(folder / hook.file_name, "xb", opener=_private) as file:
+                    while (piece := session.read()) is not None:
+                        stream, data = piece
+                        if stream == 1:
+                            file.write(data)
+                        else:
+                            said = (said + data)[-_LAST:]
             code = session.exit_code()
+        except OSError as error:
+            raise WrongState(
+                f"what {what} writes can't be kept in {folder}: {error.strerror}",
+                next_step="make room in the service's state folder",
+            ) from error
         finally:
             session.close()
         if code:
             text = said.decode(errors="replace").strip()
             raise WrongState(
-                f"{hook.command[0]} in {hook.container} ended with {code}{f': {text}' if text else ''}",
+                f"{what} ended with {code}{f': {text}' if text else ''}",
                 next_step="try it with ncc homelab exec, and correct the hook",
             )
 
@@ -147,6 +160,36 @@ def holds(job: pb.BackupJob) -> Sequence[tuple[str, Hold]]:
     """Containers that are held or stopped meanwhile."""
     actions = {pb.BACKUP_HOOK_ACTION_PAUSE: Hold.PAUSE, pb.BACKUP_HOOK_ACTION_STOP: Hold.STOP}
     return [(hook.container, actions[hook.action]) for hook in job.hooks if hook.action in actions]
+
+
+@contextmanager
+def _let_go(session: ExecSession, cancel: threading.Event, what: str) -> Iterator[None]:
+    """Ends a session that nobody waits for any longer, or that takes too long, whatever its program does."""
+    done, late = threading.Event(), threading.Event()
+    deadline = time.monotonic() + _LONGEST
+
+    def watch() -> None:
+        while not done.wait(_LOOK):
+            if time.monotonic() > deadline:
+                late.set()
+            if late.is_set() or cancel.is_set():
+                session.close()
+                return
+
+    watcher = threading.Thread(target=watch, name="dump-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    if late.is_set():
+        raise WrongState(
+            f"{what} did not end within {_LONGEST / 3600:.0f} h",
+            next_step="see what it waits for: ncc homelab top",
+        )
+    if cancel.is_set():
+        raise Cancelled(f"{what} was not waited for: the backup was cancelled")
 
 
 def _private(path: str, flags: int) -> int:

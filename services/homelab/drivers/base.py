@@ -82,7 +82,7 @@ class ExecSession(Protocol):
         """Sets its terminal's size."""
 
     def exit_code(self) -> int:
-        """What it ended with."""
+        """What it ended with, once all was read; HostUnavailable where it runs on and its output is lost."""
 
     def close(self) -> None:
         """Lets go of it; any read ends."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from common.errors import WrongState
+from common.errors import HostUnavailable, WrongState
 from services.homelab.drivers.base import LogLine
 from services.homelab.drivers.docker_calls import Calls
 
 _HEADER = struct.Struct(">BxxxL")
 # A line longer than this is given in parts.
 _LONGEST = 1 << 20
+# Seconds that an engine may need to tell of an end, after the last output; and between looks.
+_ENDING, _LOOK = 5.0, 0.05
 
 
 def frames(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -102,7 +105,14 @@ class DockerExec:
 
     def exit_code(self) -> int:
         """See ExecSession."""
-        told = self._calls.json("GET", "/exec/{0}/json", self._id)
+        deadline = time.monotonic() + _ENDING
+        while (told := self._calls.json("GET", "/exec/{0}/json", self._id)).get("Running"):
+            if time.monotonic() > deadline:
+                raise HostUnavailable(
+                    "the connection to the program broke, and it runs on",
+                    next_step="see what it does: ncc homelab top",
+                )
+            time.sleep(_LOOK)
         return int(told.get("ExitCode") or 0)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common import process
-from common.errors import NotFound, Unsupported, WrongState
+from common.errors import Cancelled, NotFound, Unsupported, WrongState
 from services.homelab.drivers.restic_errors import Locked, translated
 from services.homelab.drivers.restic_repository import Repository
 
@@ -283,15 +283,18 @@ class Restic:
         with repository.environment(self._work) as (environment, secrets):
             output = _Output(on_message)
             argv = [self._program, "--json", "--cache-dir", str(self._work / "cache"), *arguments]
-            ended = process.stream(
-                [*_MERGED, *argv],
-                on_line=output.line,
-                cancel=cancel,
-                timeout=timeout,
-                env={**environment, "RESTIC_PROGRESS_FPS": "2"},
-                check=False,
-                cwd=Path("/"),
-            )
+            try:
+                ended = process.stream(
+                    [*_MERGED, *argv],
+                    on_line=output.line,
+                    cancel=cancel,
+                    timeout=timeout,
+                    env={**environment, "RESTIC_PROGRESS_FPS": "2"},
+                    check=False,
+                    cwd=Path("/"),
+                )
+            except Cancelled as error:
+                raise Cancelled(f"restic {arguments[0]} was cancelled") from error
         if ended.exit_code not in accepted:
             said = "\n".join(output.complaints)
             masked = process.mask(said, secrets)

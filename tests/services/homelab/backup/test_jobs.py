@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from common import failpoints
-from common.errors import ControlError, Forbidden, InvalidRequest, NotFound, WrongState
+from common.errors import Cancelled, ControlError, Forbidden, InvalidRequest, NotFound, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.jobs import Jobs
@@ -171,6 +171,30 @@ def test_by_schedule_and_made_up_for_once(jobs: Jobs, job: Job, clock: Any) -> N
     jobs.declare("nightly", job(paused=True))
     clock.now += 5 * 86_400
     assert (list(jobs.due()), jobs.status("nightly").overdue) == ([], False)
+
+
+def test_what_is_due_waits_while_its_repository_is_in_use(jobs: Jobs, job: Job, clock: Any) -> None:
+    jobs.declare("nightly", job(schedule="0 0 1 1 *"))
+    jobs.declare("other", job())
+    clock.now += 5 * 86_400
+    assert jobs.next_time() < clock.now
+    seen: list[tuple[int, float]] = []
+    jobs.run("nightly", lambda message, percent: seen.append((len(list(jobs.due())), jobs.next_time())))
+    assert set(seen) == {(0, clock.now + 30)}, "no look in vain after the other"
+    assert len(list(jobs.due())) == 1
+
+
+def test_a_check_that_is_cancelled_says_nothing(jobs: Jobs, job: Job) -> None:
+    jobs.declare("nightly", job())
+    jobs.run("nightly")
+    cancel = threading.Event()
+    cancel.set()
+    for work in (jobs.verify, jobs.test_restore):
+        with pytest.raises(Cancelled, match=r"restic (check|restore) was cancelled"):
+            work("nightly", quiet, cancel)
+    record = jobs.status("nightly").record
+    assert (record.last_check, record.check_error) == (0.0, "")
+    assert (record.last_restore_test, record.restore_test_error) == (0.0, "")
 
 
 def test_a_damaged_repository_is_told(jobs: Jobs, job: Job, tmp_path: Path) -> None:

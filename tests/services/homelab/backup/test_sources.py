@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ControlError, NotFound, WrongState
+from common.errors import Cancelled, ControlError, NotFound, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold
@@ -88,6 +88,25 @@ def test_a_dump_that_fails_leaves_nothing(
     ):
         pass
     assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+
+
+def test_a_dump_that_never_ends_is_let_go(
+    sources: Sources,
+    job: Callable[..., pb.BackupJob],
+    run: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run("db", "sleep infinity", "--network", "none")
+    wanted, cancel = job(hooks=[dump("echo begun; sleep 1000")]), threading.Event()
+    threading.Timer(0.3, cancel.set).start()
+    with pytest.raises(Cancelled, match="sh in db"), sources.staged("n", wanted, quiet, cancel):
+        pass
+    monkeypatch.setattr("services.homelab.backup.sources._LONGEST", 0.3)
+    with (
+        pytest.raises(WrongState, match="did not end within"),
+        sources.staged("n", wanted, quiet, threading.Event()),
+    ):
+        pass
 
 
 def test_own_state_that_can_not_be_read(sources: Sources, job: Callable[..., pb.BackupJob]) -> None:
