@@ -138,6 +138,9 @@ class DockerEngine:
                     self._tell(event)
             except ControlError as error:
                 log.debug("no events of the container engine", reason=error.message)
+            except Exception:
+                # Whatever it is: without this thread nothing would ever be heard again.
+                log.exception("the container engine's events stumbled")
             first = False
             self._connected.clear()
             self._stop.wait(pause)
@@ -156,7 +159,7 @@ def _event(row: bytes) -> EngineEvent | None:
         told = json.loads(row)
     except ValueError:
         return None
-    if told.get("Type") not in _TYPES:
+    if not isinstance(told, dict) or told.get("Type") not in _TYPES:
         return None
     actor = told.get("Actor") or {}
     attributes = {str(name): str(value) for name, value in (actor.get("Attributes") or {}).items()}

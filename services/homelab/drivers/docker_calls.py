@@ -96,9 +96,12 @@ class Calls:
         """What the engine says, in pieces, until it ends or `stop` is set. HTTP/1.0, which knows no chunks."""
         handle = self._sent("GET", path, arguments, params or {}, b"", "HTTP/1.0", {})
         head, begun = b"", False
+        # Not select: it takes no descriptors past 1,023, and each stream has one.
+        ready = select.poll()
+        ready.register(handle, select.POLLIN)
         with handle:
             while stop is None or not stop.is_set():
-                if not select.select([handle], [], [], _LOOK)[0]:
+                if not ready.poll(_LOOK * 1_000):
                     continue
                 try:
                     data = handle.recv(65_536)

@@ -16,10 +16,7 @@ from services.homelab.drivers.base import Engine, EngineEvent
 from services.homelab.exports import nixos
 from services.homelab.exports.exported import Exported
 from services.homelab.image_updates.records import UpdateRecords
-from services.homelab.kinds.hints import Hints
-
-# What a container does by itself while it is as it should be.
-_USUAL = ("exec_", "top", "attach", "resize", "export", "health_status: healthy", "health_status: starting")
+from services.homelab.kinds.hints import Hints, News
 
 
 class ContainerKind:
@@ -40,7 +37,8 @@ class ContainerKind:
         self._updates = updates
         self._keeper = ContainerKeeper(engine, self._inventory, materials, updates, held)
         self._reason = reason
-        self._hints = Hints(engine, _names)
+        news = News()
+        self._hints = Hints(engine, lambda event: _names(event) if news(event) else ())
         self._no_updates: Callable[[], None] = lambda: None
 
     def unsupported(self) -> str:
@@ -92,14 +90,7 @@ class ContainerKind:
         self._inventory.close()
 
 
-def is_usual(event: EngineEvent) -> bool:
-    """Whether a container does so while nothing about it changes."""
-    return event.action.startswith(_USUAL)
-
-
 def _names(event: EngineEvent) -> Sequence[str]:
-    if event.type != "container" or is_usual(event):
-        return ()
     name = event.name.removesuffix(NEW).removesuffix(OLD)
     # A rename tells the new name; whoever had the old one is meant, too.
     old = event.attributes.get("oldName", "").removeprefix("/")

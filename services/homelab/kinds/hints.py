@@ -10,6 +10,10 @@ from services.homelab.drivers.base import Cancel, Engine, EngineEvent, Gap
 # The names an event is about; None: all may have changed.
 NamesOf = Callable[[EngineEvent], Sequence[str] | None]
 
+# What a container does by itself, or others to it, while it is as it should be.
+_USUAL = ("exec_", "top", "attach", "resize", "export")
+_HEALTH = "health_status"
+
 
 class Hints:
     """Subscribes once and tells the names of one sort of object."""
@@ -36,6 +40,26 @@ class Hints:
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
+
+
+class News:
+    """Which events of containers tell of a change. Health does only when it is another than before."""
+
+    def __init__(self) -> None:
+        # What was last told, by id.
+        self._health: dict[str, str] = {}
+
+    def __call__(self, event: EngineEvent) -> bool:
+        """Whether it does."""
+        if event.type != "container" or event.action.startswith(_USUAL):
+            return False
+        if event.action.startswith(_HEALTH):
+            before = self._health.get(event.id)
+            self._health[event.id] = event.action
+            return event.action != before
+        if event.action in ("destroy", "remove"):
+            self._health.pop(event.id, None)
+        return True
 
 
 def of_type(sort: str) -> NamesOf:

@@ -14,8 +14,7 @@ from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine, EngineEvent, Json
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds import network
-from services.homelab.kinds.container import is_usual
-from services.homelab.kinds.hints import Hints
+from services.homelab.kinds.hints import Hints, News
 from services.homelab.stacks import projects, reading
 from services.homelab.stacks.convergence import Convergence
 
@@ -40,7 +39,8 @@ class StackKind:
         self._updates = updates
         self._convergence = Convergence(engine, self._inventory, self._keeper)
         self._reason = reason
-        self._hints = Hints(engine, _names)
+        self._news = News()
+        self._hints = Hints(engine, self._names)
         self._no_updates: Callable[[], None] = lambda: None
 
     def unsupported(self) -> str:
@@ -104,9 +104,8 @@ class StackKind:
             found.networks.add(name=str(row["Name"]), spec=network.read(row))
         return Detected(found, unhealthy="; ".join(wrong))
 
-
-def _names(event: EngineEvent) -> Sequence[str] | None:
-    if event.type == "network" and event.action == "destroy":
-        return None  # whose it was, nobody tells any more
-    project = event.attributes.get(projects.PROJECT)
-    return (project,) if event.type == "container" and project and not is_usual(event) else ()
+    def _names(self, event: EngineEvent) -> Sequence[str] | None:
+        if event.type == "network" and event.action == "destroy":
+            return None  # whose it was, nobody tells any more
+        project = event.attributes.get(projects.PROJECT)
+        return (project,) if project and self._news(event) else ()

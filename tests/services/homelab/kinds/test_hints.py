@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemons import until
 from dockerd import BUSYBOX, Dockerd
-from services.homelab.drivers.base import Engine
+from services.homelab.containers.material import Materials
+from services.homelab.drivers.base import Engine, EngineEvent, Gap
+from services.homelab.drivers.memory import MemoryEngine
+from services.homelab.image_updates.records import UpdateRecords
+from services.homelab.kinds.container import ContainerKind
+from services.homelab.kinds.hints import News
 from services.homelab.kinds.image import ImageKind
 from services.homelab.kinds.network import ContainerNetworkKind
 from services.homelab.kinds.volume import ContainerVolumeKind
@@ -54,3 +60,32 @@ def test_images_are_looked_at_all(engine: Engine, daemon: Dockerd) -> None:
     until(lambda: () in told)
     kind.close()
     daemon.docker("rmi", "other:1")
+
+
+def test_health_is_told_when_it_changes(tmp_path: Path) -> None:
+    engine = MemoryEngine()
+    engine.images.add("app:1", {"Cmd": ["serve"]})
+    engine.containers.create("web", {"Image": "app:1"})
+    kind = ContainerKind(engine, Materials(), UpdateRecords(tmp_path / "updates.json"))
+    told = watched(kind)
+    for status in ("healthy", "healthy", "unhealthy", "unhealthy", "healthy", "healthy"):
+        engine.containers.set_health("web", status)
+    assert told == [("web",)] * 3, "one that is well again is told, and not at each check"
+    kind.close()
+
+
+def test_what_is_remembered_of_a_container_goes_with_it() -> None:
+    engine, news = MemoryEngine(), News()
+    engine.images.add("app:1", {"Cmd": ["serve"]})
+    said: list[tuple[str, bool]] = []
+
+    def listen(event: EngineEvent | Gap) -> None:
+        assert isinstance(event, EngineEvent)
+        said.append((event.action, news(event)))
+
+    engine.subscribe(listen)
+    engine.containers.create("web", {"Image": "app:1"})
+    engine.containers.set_health("web", "healthy")
+    engine.containers.remove("web")
+    assert said == [("create", True), ("health_status: healthy", True), ("destroy", True)]
+    assert news._health == {}
