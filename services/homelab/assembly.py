@@ -16,7 +16,7 @@ from services.homelab.backup import rpc as backup_rpc
 from services.homelab.backup.jobs import Jobs
 from services.homelab.containers.held import Held
 from services.homelab.containers.material import Materials
-from services.homelab.drivers import memory
+from services.homelab.drivers import answering, memory
 from services.homelab.drivers.base import Engine
 from services.homelab.drivers.declared import StateDeclared
 from services.homelab.drivers.docker import DockerEngine
@@ -35,12 +35,12 @@ from services.homelab.service import HomelabService
 
 # Once a day, at a minute that few others have chosen.
 _UPDATE_CHECK = "23 4 * * *"
-# Where engines listen; the first that is there is taken.
+# Where engines listen; the first that answers is taken.
 _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
 
 
 def assemble(context: Context) -> Service:
-    """Setting `engine`: the engine's address (`unix:///…`); by default docker's socket, or else podman's.
+    """Setting `engine`: the engine's address (`unix:///…`); by default docker's or podman's, whichever answers.
 
     `memory:` plays one, to try things out.
 
@@ -112,7 +112,7 @@ def _address(context: Context) -> str:
     """A sandbox never touches the host's own engine."""
     if context.confined:
         return f"unix://{context.root}{_SOCKETS[0]}"
-    return f"unix://{next((path for path in _SOCKETS if Path(path).exists()), _SOCKETS[0])}"
+    return f"unix://{answering.first(list(map(Path, _SOCKETS)))}"
 
 
 def _reason(context: Context) -> str:

@@ -231,8 +231,13 @@ class Jobs:
         )
         if not run.error and keep(job):
             report("lets go of what is not kept", None)
-            self.restic.forget(where, tag=tag(name), keep=keep(job), cancel=cancel)
-            run = replace(run, seconds=self.clock() - start)
+            left = ""
+            try:
+                self.restic.forget(where, tag=tag(name), keep=keep(job), cancel=cancel)
+            except ControlError as error:
+                # The backup is good all the same.
+                left = f"old snapshots were not let go of: {error}"
+            run = replace(run, seconds=self.clock() - start, left=left)
         return run
 
     def verify(
@@ -308,7 +313,7 @@ class Jobs:
             return name in self._running or job.repository in self._used
 
     def _finish(self, name: str, run: Run) -> None:
-        fields: dict[str, Any] = {"error": run.error}
+        fields: dict[str, Any] = {"error": run.error or run.left}
         if not run.error:
             fields |= {
                 "last_success": run.start,

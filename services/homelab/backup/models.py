@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. `error` empty: it went well."""
+    """One run. `error` empty: it went well. `left`: why old snapshots were not let go of, though a new one was made."""
 
     start: float
     seconds: float = 0.0
@@ -16,6 +16,7 @@ class Run:
     total_bytes: int = 0
     added_bytes: int = 0
     error: str = ""
+    left: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def _run(run: Run) -> pb.BackupRun:
         files=run.files,
         total_bytes=run.total_bytes,
         added_bytes=run.added_bytes,
-        error=run.error,
+        error=run.error or run.left,
     )
 
 

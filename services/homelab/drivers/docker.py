@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from common.errors import ControlError, HostUnavailable
+from services.homelab.drivers import answering
 from services.homelab.drivers.base import (
     EVENTS,
     EXEC,
@@ -44,7 +45,9 @@ class DockerEngine:
 
     def __init__(self, address: str) -> None:
         self._calls = Calls(address)
-        self.name = "podman" if "podman" in address else "docker"
+        # Podman may well listen at docker's socket.
+        answers = answering.engine_at(self._calls.path)
+        self.name = answers or ("podman" if "podman" in address else "docker")
         self.containers = DockerContainers(self._calls)
         self.networks = DockerNetworks(self._calls)
         self.volumes = DockerVolumes(self._calls)

@@ -163,7 +163,7 @@ class Calls:
             )
         return HostUnavailable(
             f"the container engine at {self.address} does not answer",
-            next_step="see whether it runs: systemctl status docker",
+            next_step=f"see whether it runs: systemctl status {'podman' if 'podman' in self.address else 'docker'}",
         )
 
     def close(self) -> None:

@@ -155,7 +155,8 @@ def _unhealthy(status: Status) -> str:
     if status.overdue:
         return f"overdue: {since}{f'; {record.error}' if record.error else ''}"
     if record.error and not status.running:
-        return f"the last run failed: {record.error}; {since}"
+        made = record.last_success == record.last_try
+        return f"{'the last run made its backup, but' if made else 'the last run failed:'} {record.error}; {since}"
     if record.check_error:
         return f"the repository's check failed: {record.check_error}"
     if record.restore_test_error:

@@ -16,6 +16,7 @@ import pytest
 
 from common import failpoints
 from common.errors import Cancelled, ControlError, Forbidden, InvalidRequest, NotFound, WrongState
+from daemons import until
 from dockerd import Dockerd
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.jobs import Jobs
@@ -182,6 +183,28 @@ def test_what_is_due_waits_while_its_repository_is_in_use(jobs: Jobs, job: Job, 
     jobs.run("nightly", lambda message, percent: seen.append((len(list(jobs.due())), jobs.next_time())))
     assert set(seen) == {(0, clock.now + 30)}, "no look in vain after the other"
     assert len(list(jobs.due())) == 1
+
+
+def test_a_backup_is_good_though_old_ones_stay(jobs: Jobs, job: Job, tmp_path: Path, clock: Any) -> None:
+    jobs.declare("nightly", job(retention={"last": 1}))
+    jobs.run("nightly")
+    clock.now += 86_400
+    argv = ["restic", "-r", str(tmp_path / "repository"), "--password-file", str(tmp_path / "password")]
+    locks = tmp_path / "repository/locks"
+    with subprocess.Popen(
+        [*argv, "--no-cache", "backup", "--stdin"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as other:
+        assert other.stdin is not None
+        other.stdin.write(b"what is backed up meanwhile")
+        until(lambda: any(locks.iterdir()))
+        run = jobs.run("nightly")
+    assert (run.error, other.returncode) == ("", 0)
+    assert "old snapshots were not let go of" in run.left
+    record = jobs.status("nightly").record
+    assert (record.last_success, record.error) == (clock.now, run.left)
+    assert len(jobs.snapshots.of("nightly")) == 2
+    assert jobs.run("nightly").left == jobs.status("nightly").record.error == ""
+    assert len(jobs.snapshots.of("nightly")) == 1
 
 
 def test_a_check_that_is_cancelled_says_nothing(jobs: Jobs, job: Job) -> None:
