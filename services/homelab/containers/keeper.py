@@ -50,9 +50,11 @@ class ContainerKeeper:
         self._updates = updates
         self._held = held or Held()
 
-    def detect(self, names: Sequence[str]) -> Mapping[str, Detection[pb.Container]]:
-        """By name: one list for all, and inspections of those that changed."""
-        listed = self._inventory.list()
+    def detect(
+        self, names: Sequence[str], listed: Listed | None = None
+    ) -> Mapping[str, Detection[pb.Container]]:
+        """By name: one list for all (`listed`: one that was just made), and inspections of those that changed."""
+        listed = listed or self._inventory.list()
         found: dict[str, Detection[pb.Container]] = {}
         for name in names:
             row = listed.rows.get(name)

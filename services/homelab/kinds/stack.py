@@ -8,7 +8,7 @@ from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.held import Held
-from services.homelab.containers.inventory import Inventory
+from services.homelab.containers.inventory import Inventory, Listed
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine, EngineEvent, Json
@@ -53,9 +53,11 @@ class StackKind:
 
     def detect(self, keys: Sequence[str]) -> Mapping[str, Detection[pb.Stack]]:
         """See Kind: by the labels that compose's tools write."""
-        there = projects.members(self._inventory.list())
-        networks = self._engine.networks.list()
-        return {key: self._observe(there.get(key, ()), projects.of_project(networks, key)) for key in keys}
+        listed = self._inventory.list()
+        there, networks = projects.members(listed), self._engine.networks.list()
+        return {
+            key: self._observe(listed, there.get(key, ()), projects.of_project(networks, key)) for key in keys
+        }
 
     def apply(self, change: Change[pb.Stack], report: Report) -> Applied:
         """See Kind."""
@@ -86,11 +88,13 @@ class StackKind:
         self._hints.stop()
         self._inventory.close()
 
-    def _observe(self, members: Sequence[projects.Member], networks: Sequence[Json]) -> Detection[pb.Stack]:
+    def _observe(
+        self, listed: Listed, members: Sequence[projects.Member], networks: Sequence[Json]
+    ) -> Detection[pb.Stack]:
         if not members and not networks:
             return None
         found, wrong = pb.Stack(), []
-        seen = self._keeper.detect([member.name for member in members])
+        seen = self._keeper.detect([member.name for member in members], listed)
         for member in members:
             one = seen[member.name]
             if isinstance(one, ControlError):

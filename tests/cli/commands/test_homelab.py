@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daemons import Daemon
+from daemons import Daemon, daemon
 
 pytestmark = pytest.mark.host
 
@@ -41,3 +42,13 @@ def test_completion(homelab: Daemon, run: Any) -> None:
     assert "logs" in homelab.out("completion", "words", "homelab").split()
     assert homelab.out("completion", "words", "homelab", "logs").split() == ["web"]
     assert homelab.out("completion", "words", "homelab", "exec", "web").split() == []
+
+
+def test_examples_are_admitted(tmp_path: Path, require: Any) -> None:
+    require(binary="restic")
+    examples = Path(__file__).resolve().parents[3] / "examples/homelab"
+    with daemon(tmp_path, env={"NCC_HOMELAB_ENGINE": "memory:"}, services=("homelab",)) as center:
+        done = center.run("diff", "-f", str(examples))
+    assert done.returncode == 3, done.stderr
+    for one in ("ContainerNetwork/media", "Container/photos", "Stack/shop", "BackupJob/nightly"):
+        assert one in done.stdout

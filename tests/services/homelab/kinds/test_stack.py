@@ -12,6 +12,7 @@ from dockerd import BUSYBOX, Dockerd
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine
+from services.homelab.drivers.memory import MemoryEngine
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.kinds.stack import StackKind
 
@@ -65,3 +66,17 @@ def test_specs_are_filled(engine: Engine, tmp_path: Path) -> None:
     assert spec.containers[0].name == "shop-a-1"
     assert kind.validate("No Name", pb.Stack(compose="services: {a: {image: x}}"))
     assert kind.unsupported() == "no engine"
+
+
+def test_one_list_of_containers_for_all_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = MemoryEngine()
+    engine.images.add("app:1", {"Cmd": ["serve"]})
+    for name in ("shop", "blog"):
+        labels = {"com.docker.compose.project": name, "com.docker.compose.service": "web"}
+        engine.containers.create(f"{name}-web-1", {"Image": "app:1", "Labels": labels})
+    rows, asked = engine.containers.list(), []
+    monkeypatch.setattr(engine.containers, "list", lambda: asked.append(1) or rows)
+    kind = StackKind(engine, Materials(), UpdateRecords(tmp_path / "updates.json"))
+    found = kind.detect(["shop", "blog"])
+    assert [one is None for one in found.values()] == [False, False]
+    assert len(asked) == 1
