@@ -133,9 +133,6 @@ class Containers(Protocol):
     def disconnect(self, network: str, name: str) -> None:
         """Takes it out of a network; not in it is fine."""
 
-    def put_archive(self, name: str, folder: str, archive: bytes) -> None:
-        """Unpacks a tar archive in a folder of the container."""
-
     def logs(
         self,
         name: str,

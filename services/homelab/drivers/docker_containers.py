@@ -94,18 +94,6 @@ class DockerContainers:
             body = {"Container": name, "Force": True}
             self._calls.request("POST", "/networks/{0}/disconnect", network, body=body)
 
-    def put_archive(self, name: str, folder: str, archive: bytes) -> None:
-        """See Containers."""
-        headers = {"Content-Type": "application/x-tar"}
-        self._calls.request(
-            "PUT",
-            "/containers/{0}/archive",
-            name,
-            params={"path": folder},
-            data=archive,
-            headers=headers,
-        )
-
     def logs(
         self,
         name: str,

@@ -41,6 +41,7 @@ class MemoryContainers:
         self._count = itertools.count(1)
         networks.members = self._members
         volumes.users = self._users
+        images.users = self._made_of
         # Programs that can't be started; for tests.
         self.broken: set[str] = set()
 
@@ -163,10 +164,6 @@ class MemoryContainers:
             row = self._required(name)
             row["NetworkSettings"]["Networks"].pop(network, None)
         self._tell("network", "disconnect", network, network, container=row["Id"])
-
-    def put_archive(self, name: str, folder: str, archive: bytes) -> None:
-        """See Containers: it is taken, and lies nowhere."""
-        self._required(name)
 
     def logs(
         self,
@@ -347,6 +344,9 @@ class MemoryContainers:
     def _members(self, network: str) -> Sequence[str]:
         rows = self._rows.values()
         return [_name(row) for row in rows if network in row["NetworkSettings"]["Networks"]]
+
+    def _made_of(self, image: str) -> Sequence[str]:
+        return [_name(row) for row in self._rows.values() if row["Image"] == image]
 
     def _users(self, volume: str) -> Sequence[str]:
         return [

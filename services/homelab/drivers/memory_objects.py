@@ -33,6 +33,8 @@ class MemoryImages:
         self._images: dict[str, Json] = {}
         self._tags: dict[str, str] = {}
         self.registry: dict[str, Json] = {}
+        # Who is made of an image, told by the containers.
+        self.users: Callable[[str], Sequence[str]] = lambda _: ()
 
     def list(self) -> Sequence[Json]:
         """See Images."""
@@ -85,9 +87,20 @@ class MemoryImages:
     def remove(self, reference: str) -> None:
         """See Images."""
         with self._lock:
-            key = self._tags.pop(short(reference), "")
-            if key and not self._names(key):
-                self._images.pop(key, None)
+            key = reference if reference in self._images else self._tags.get(short(reference), "")
+            if not key:
+                return
+            names = {*self._names(key)}
+            going = names if reference == key else {short(reference)}
+            if names <= going and (users := self.users(key)):
+                raise WrongState(
+                    f"the image {reference} is used by {', '.join(users)}", next_step="remove those first"
+                )
+            for name in going:
+                del self._tags[name]
+            if names <= going:
+                del self._images[key]
+        self._tell("image", "delete" if names <= going else "untag", key, reference)
 
     def tag(self, image: str, reference: str) -> None:
         """See Images."""

@@ -200,10 +200,70 @@ def test_events(engine: Engine) -> None:
     cancel()
 
 
-def test_files_are_put_into_it(programs: Engine) -> None:
-    programs.containers.create("web", alone(Cmd=["/tmp/bin/busybox"]))
-    programs.containers.put_archive("web", "/tmp", busybox_rootfs())
-    programs.containers.start("web")
-    until(lambda: (programs.containers.inspect("web") or {})["State"]["Status"] == "exited")
-    output = b"".join(line.line for line in programs.containers.logs("web"))
-    assert b"BusyBox" in output
+def test_held_and_let_go(engine: Engine) -> None:
+    engine.containers.create("web", alone())
+    with pytest.raises(ControlError):
+        engine.containers.pause("web")
+    engine.containers.start("web")
+    for call, held in ((engine.containers.pause, True), (engine.containers.unpause, False)):
+        for _ in range(2):
+            call("web")
+            assert (engine.containers.inspect("web") or {})["State"]["Paused"] is held
+
+
+def test_it_joins_networks_and_leaves_them(engine: Engine) -> None:
+    for name in ("inner", "outer"):
+        engine.networks.create(name, {"Driver": "bridge", "Internal": True})
+    body = alone(HostConfig={"NetworkMode": "inner"})
+    engine.containers.create("web", {**body, "NetworkingConfig": {"EndpointsConfig": {"inner": {}}}})
+    engine.containers.connect("outer", "web", {"Aliases": ["www"]})
+
+    def joined() -> list[str]:
+        found = engine.containers.inspect("web")
+        assert found is not None
+        return sorted(found["NetworkSettings"]["Networks"])
+
+    assert joined() == ["inner", "outer"]
+    for _ in range(2):
+        engine.containers.disconnect("outer", "web")
+    assert joined() == ["inner"]
+    engine.containers.remove("web", force=True)
+    for name in ("inner", "outer"):
+        engine.networks.remove(name)
+
+
+def test_names_of_images(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "other.tar").write_bytes(busybox_rootfs())
+    engine.images.import_rootfs(tmp_path / "other.tar", "localhost/made:1", ["sleep", "1"], silent)
+    made = engine.images.inspect("localhost/made:1")
+    assert made is not None
+    engine.images.tag(str(made["Id"]), "localhost/made:2")
+    with pytest.raises(NotFound):
+        engine.images.tag("localhost/absent:1", "localhost/made:3")
+    assert (engine.images.inspect("localhost/made:2") or {})["Id"] == made["Id"]
+    engine.images.remove("localhost/made:1")
+    engine.containers.create("web", alone(Image="localhost/made:2"))
+    with pytest.raises(ControlError):
+        engine.images.remove("localhost/made:2")
+    engine.containers.remove("web", force=True)
+    for _ in range(2):
+        engine.images.remove("localhost/made:2")
+    assert engine.images.inspect("localhost/made:2") is None
+    assert made["Id"] not in [row["Id"] for row in engine.images.list()]
+
+
+def test_what_it_can_not_load(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        engine.images.load(tmp_path / "absent.tar", silent)
+    with pytest.raises(NotFound):
+        engine.images.import_rootfs(tmp_path / "absent.tar", "localhost/made:1", [], silent)
+
+
+def test_what_it_uses(engine: Engine) -> None:
+    engine.containers.create("web", alone())
+    engine.containers.start("web")
+    assert engine.containers.stats("web")["pids_stats"]["current"] >= 1
+    told = engine.containers.top("web")
+    assert "sleep infinity" in str(told["Processes"])
+    assert len(told["Titles"]) == len(told["Processes"][0])
+    assert {"Images", "Containers", "Volumes"} <= engine.disk_usage().keys()
