@@ -334,16 +334,36 @@ class Jobs:
             log.warning("a backup did not go well", job=name, reason=str(error))
 
     def _recover(self) -> None:
-        """Lets containers go on that a run which was killed held. What fails is tried again."""
+        """Undoes what runs that were killed left: held containers, copies of disks. What fails is tried again."""
         for journal in (self._folder / "journals").glob("*.json"):
-            name = journal.name.removesuffix(".json")
-            with self._lock:
-                if name in self._running:
-                    continue
-            try:
-                Hooks(self._engine.containers, journal).recover()
-            except ControlError as error:
-                log.warning("containers that were held for a backup stand still", job=name, reason=str(error))
+            with self._alone(journal.stem) as mine:
+                if mine:
+                    self._let_go(journal)
+        for name in self._sources.copied():
+            with self._alone(name) as mine:
+                if mine:
+                    self._sources.forget_copies(name)
+
+    def _let_go(self, journal: Path) -> None:
+        try:
+            Hooks(self._engine.containers, journal).recover()
+        except ControlError as error:
+            log.warning(
+                "containers that were held for a backup stand still", job=journal.stem, reason=str(error)
+            )
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[bool]:
+        """False where the job runs; else it can't begin meanwhile."""
+        with self._lock:
+            mine = name not in self._running
+            self._running.add(name)
+        try:
+            yield mine
+        finally:
+            if mine:
+                with self._lock:
+                    self._running.discard(name)
 
     def _next(self, job: pb.BackupJob, record: Record) -> float:
         if job.paused:

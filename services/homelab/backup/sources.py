@@ -98,13 +98,19 @@ class Sources:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes what runs that were killed left; none may run."""
+        """Removes what dumps of runs that were killed left; none may run."""
         shutil.rmtree(self._work / _STAGING, ignore_errors=True)
-        for journal in (self._work / _COPIES).glob("*.json"):
-            self._forget(journal)
+
+    def copied(self) -> Sequence[str]:
+        """Jobs whose copies of disks may still lie there."""
+        return [journal.stem for journal in (self._work / _COPIES).glob("*.json")]
+
+    def forget_copies(self, name: str) -> None:
+        """Deletes copies of disks that a run left which was killed; it may not run."""
+        self._forget(self._work / _COPIES / f"{name}.json")
 
     def _forget(self, journal: Path) -> None:
-        """Deletes the copies of disks that a journal names; where that fails it is tried with the next run."""
+        """Deletes the copies of disks that a journal names; where that fails it is tried again."""
         try:
             for machine in json.loads(journal.read_text()):
                 self._machines.remove(str(machine))
