@@ -36,6 +36,8 @@ def health_check(value: Any, path: str, findings: Findings) -> pb.HealthCheck:
                 words[:1] == ["CMD"] and len(words) > 1
             ):
                 found.command.extend(words[1:])
+                if words[0] == "CMD" and len(words) == 2:
+                    found.no_shell = True
             elif words:
                 raise Wrong("test must begin with NONE, CMD or CMD-SHELL")
         elif key == "disable":

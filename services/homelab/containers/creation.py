@@ -137,7 +137,7 @@ def _health_check(check: pb.HealthCheck) -> Json:
     if check.disabled:
         return {"Test": ["NONE"]}
     found: Json = {}
-    if len(check.command) == 1:
+    if len(check.command) == 1 and not check.no_shell:
         found["Test"] = ["CMD-SHELL", check.command[0]]
     elif check.command:
         found["Test"] = ["CMD", *check.command]

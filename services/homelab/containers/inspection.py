@@ -93,6 +93,8 @@ def _health_check(found: pb.HealthCheck, check: Json, base: Json) -> None:
         return
     if test != list(base.get("Test") or ()):
         found.command.extend(test[1:])
+        if test[:1] == ["CMD"] and len(test) == 2:
+            found.no_shell = True
     for name, word in (("interval", "Interval"), ("timeout", "Timeout"), ("start_period", "StartPeriod")):
         if value := check.get(word):
             setattr(found, name, int(value) // _NS)

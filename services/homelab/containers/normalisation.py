@@ -36,6 +36,9 @@ def normalise(spec: pb.Container) -> None:
             mount.ClearField("source")
         elif mount.type == pb.MOUNT_TYPE_BIND:
             mount.source = _folder(mount.source)
+    health = spec.health_check
+    if health.HasField("no_shell") and not (health.no_shell and len(health.command) == 1):
+        health.ClearField("no_shell")
     for port in spec.ports:
         port.protocol = port.protocol or "tcp"
         if not port.address:

@@ -172,7 +172,7 @@ def _health_check(check: pb.HealthCheck) -> dict[str, Any]:
     if check.disabled:
         return {"disable": True}
     found: dict[str, Any] = {}
-    if len(check.command) == 1:
+    if len(check.command) == 1 and not check.no_shell:
         found["test"] = check.command[0]
     elif check.command:
         found["test"] = ["CMD", *check.command]

@@ -92,6 +92,11 @@ secrets: {password: {file: ./password}}
         ({"cap_drop": ["all"], "cap_add": ["CAP_CHOWN"]}, {"capDrop": ["ALL"], "capAdd": ["CHOWN"]}),
         ({"healthcheck": {"disable": True}}, {"healthCheck": {"disabled": True}}),
         (
+            {"healthcheck": {"test": ["CMD", "/well"]}},
+            {"healthCheck": {"command": ["/well"], "noShell": True}},
+        ),
+        ({"healthcheck": {"test": ["CMD-SHELL", "/well"]}}, {"healthCheck": {"command": ["/well"]}}),
+        (
             {"logging": {"driver": "local", "options": {"max-size": 1}}},
             {"logging": {"driver": "local", "options": {"max-size": "1"}}},
         ),

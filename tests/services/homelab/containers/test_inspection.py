@@ -39,6 +39,8 @@ EVERYTHING: list[dict[str, Any]] = [
         }
     },
     {"healthCheck": {"command": ["test", "-e", "/"]}},
+    {"healthCheck": {"command": ["/bin/true"], "noShell": True}},
+    {"healthCheck": {"command": ["true && true"]}},
     {"healthCheck": {"disabled": True}},
     {
         "limits": {

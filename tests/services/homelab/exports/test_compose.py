@@ -78,6 +78,7 @@ SPEC = st.fixed_dictionaries(
                 {"disabled": True},
                 {"command": ["curl -f http://$HOST/ || exit 1"], "interval": 1500, "retries": 2},
                 {"command": ["pg_isready", "-U", "a b"], "timeout": 100, "startPeriod": 60000},
+                {"command": ["/well"], "noShell": True},
             ]
         ),
         "limits": st.fixed_dictionaries(

@@ -708,6 +708,7 @@ class HealthCheck(google.protobuf.message.Message):
     TIMEOUT_FIELD_NUMBER: builtins.int
     RETRIES_FIELD_NUMBER: builtins.int
     START_PERIOD_FIELD_NUMBER: builtins.int
+    NO_SHELL_FIELD_NUMBER: builtins.int
     disabled: builtins.bool
     """There is none, even if the image has one."""
     interval: builtins.int
@@ -718,9 +719,11 @@ class HealthCheck(google.protobuf.message.Message):
     """How many must fail."""
     start_period: builtins.int
     """Failures this soon after the start don't count."""
+    no_shell: builtins.bool
+    """The one element is a program: no shell is asked, as not every image has one."""
     @property
     def command(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The program and its arguments, run inside; exit code 0: well. One element alone is given to the shell."""
+        """The program and its arguments, run inside; exit code 0: well. One element alone is given to the shell inside."""
 
     def __init__(
         self,
@@ -731,13 +734,16 @@ class HealthCheck(google.protobuf.message.Message):
         timeout: builtins.int | None = ...,
         retries: builtins.int | None = ...,
         start_period: builtins.int | None = ...,
+        no_shell: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_disabled", b"_disabled", "_interval", b"_interval", "_retries", b"_retries", "_start_period", b"_start_period", "_timeout", b"_timeout", "disabled", b"disabled", "interval", b"interval", "retries", b"retries", "start_period", b"start_period", "timeout", b"timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_disabled", b"_disabled", "_interval", b"_interval", "_retries", b"_retries", "_start_period", b"_start_period", "_timeout", b"_timeout", "command", b"command", "disabled", b"disabled", "interval", b"interval", "retries", b"retries", "start_period", b"start_period", "timeout", b"timeout"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_disabled", b"_disabled", "_interval", b"_interval", "_no_shell", b"_no_shell", "_retries", b"_retries", "_start_period", b"_start_period", "_timeout", b"_timeout", "disabled", b"disabled", "interval", b"interval", "no_shell", b"no_shell", "retries", b"retries", "start_period", b"start_period", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_disabled", b"_disabled", "_interval", b"_interval", "_no_shell", b"_no_shell", "_retries", b"_retries", "_start_period", b"_start_period", "_timeout", b"_timeout", "command", b"command", "disabled", b"disabled", "interval", b"interval", "no_shell", b"no_shell", "retries", b"retries", "start_period", b"start_period", "timeout", b"timeout"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_disabled", b"_disabled"]) -> typing.Literal["disabled"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_interval", b"_interval"]) -> typing.Literal["interval"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_no_shell", b"_no_shell"]) -> typing.Literal["no_shell"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_retries", b"_retries"]) -> typing.Literal["retries"] | None: ...
     @typing.overload
