@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-THREADS = 8
+# For each service: to look and change, and for what takes long (made as they are needed).
+THREADS, LONG_THREADS = 8, 32
 # Seconds that running calls get to end in.
 GRACE = 5.0
 
@@ -44,12 +45,14 @@ async def serve_service(
     """Serves one service at `socket` until the block ends; then drains and closes it."""
     socket = checked_socket(socket)
     executor = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
+    long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix=f"{name}-long")
     context = Context(
         root=root,
         state_dir=state_dir,
         runtime_dir=socket.parent,
         executor=executor,
         settings=service_environment(name),
+        long=long,
     )
     for folder in (state_dir, state_dir / name):
         # Here, since mkdir gives its mode to the last folder only. Whoever needs it and can't have it says so.
@@ -78,7 +81,8 @@ async def serve_service(
             finally:
                 await _closed(name, manager)
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        for pool in (executor, long):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def _closed(name: str, manager: ManagerServicer) -> None:

@@ -161,6 +161,8 @@ class Context:
     executor: Executor
     # The service's own environment: `{"uri": …}` for NCC_VM_URI.
     settings: Mapping[str, str] = field(default_factory=dict)
+    # For what takes long: it must not take the threads that the loop looks and changes with. None: the same.
+    long: Executor | None = None
 
     @property
     def confined(self) -> bool:
@@ -172,10 +174,17 @@ class Context:
         return Path(self.settings.get(f"{name}_socket") or self.runtime_dir / f"{name}.sock")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The one hop into the service's executor; keeps the trace."""
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-        return await loop.run_in_executor(self.executor, lambda: context.run(function, *args, **kwargs))
+        """The hop into the service's executor; keeps the trace."""
+        return await _hop(self.executor, lambda: function(*args, **kwargs))
+
+    async def run_long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what may take minutes, or hours."""
+        return await _hop(self.long or self.executor, lambda: function(*args, **kwargs))
+
+
+async def _hop(executor: Executor, function: Callable[[], T]) -> T:
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(executor, context.run, function)
 
 
 Factory = Callable[[Context], Service]

@@ -30,7 +30,7 @@ async def progress(context: Context, work: Work[T]) -> AsyncIterator[Progress | 
     def report(event: Progress) -> None:
         loop.call_soon_threadsafe(events.put_nowait, event)
 
-    task = asyncio.ensure_future(context.run(work, report, cancel))
+    task = asyncio.ensure_future(context.run_long(work, report, cancel))
     task.add_done_callback(lambda _: events.put_nowait(None))
     # Nobody may be left to whom an error could be told.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -65,6 +65,7 @@ class HomelabServicer(homelab_pb2_grpc.HomelabServiceServicer):
         self._logs = Slots(256, "streams of logs")
         self._events = Slots(32, "streams of events")
         self._programs = Slots(32, "programs in containers")
+        self._stats = Slots(32, "streams of statistics")
 
     async def ListContainers(
         self, request: pb.ListContainersRequest, context: Any
@@ -142,13 +143,17 @@ class HomelabServicer(homelab_pb2_grpc.HomelabServiceServicer):
         names = list(dict.fromkeys(request.containers))
         await self._context.run(self._service.require_all, names)
         before: dict[str, Usage] = {}
-        while True:
-            rows = await self._context.run(self._service.usage, names)
-            yield pb.WatchContainerStatsResponse(
-                stats=[usage_message(row, percent(before.get(row.container), row)) for row in rows]
-            )
-            before = {row.container: row for row in rows}
-            await asyncio.sleep(seconds)
+        give_back = self._stats.take()
+        try:
+            while True:
+                rows = await self._context.run(self._service.usage, names)
+                yield pb.WatchContainerStatsResponse(
+                    stats=[usage_message(row, percent(before.get(row.container), row)) for row in rows]
+                )
+                before = {row.container: row for row in rows}
+                await asyncio.sleep(seconds)
+        finally:
+            give_back()
 
     async def ListProcesses(self, request: pb.ListProcessesRequest, context: Any) -> pb.ListProcessesResponse:
         return processes_message(await self._context.run(self._service.processes, request.container))

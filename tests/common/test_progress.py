@@ -87,3 +87,19 @@ async def test_an_error_after_the_caller_left_is_nobodys(context: Context) -> No
     await asyncio.sleep(0)
 
     assert loose == []
+
+
+async def test_long_work_leaves_the_threads_of_the_loop_alone(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def work(report: Report, cancel: threading.Event) -> bool:
+        report(Progress(message="on it"))
+        return go.wait(5)
+
+    with ThreadPoolExecutor(1) as executor, ThreadPoolExecutor(1) as long:
+        context = Context(tmp_path, tmp_path, tmp_path, executor, long=long)
+        events = progress(context, work)
+        assert await anext(events) == Progress(message="on it")
+        assert await context.run(lambda: "looked") == "looked"
+        go.set()
+        assert [event async for event in events] == [True]

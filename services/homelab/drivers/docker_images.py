@@ -15,10 +15,23 @@ from services.homelab.drivers.base import Json, Report
 from services.homelab.drivers.docker_calls import Calls, explained
 from services.homelab.references import split_tag
 
+# What engines say where a registry can't be reached.
+_AWAY = (
+    "timeout",
+    "connection refused",
+    "connection reset",
+    "no such host",
+    "server misbehaving",
+    "network is unreachable",
+    "no route to host",
+    "deadline exceeded",
+)
 # Seconds without a word from the engine while it pulls or loads.
 _SILENCE = 120.0
 # Seconds that a registry may take to tell a digest.
 _REGISTRY = 30.0
+# Seconds until a registry that has had enough is asked again.
+_RATE = 900.0
 _HUB = "https://index.docker.io/v1/"
 
 
@@ -162,7 +175,13 @@ def _registry(error: ControlError, reference: str) -> ControlError:
         return NotFound(
             f"the registry has no {reference}: {error.message}", next_step="check the name and the tag"
         )
-    if any(word in low for word in ("timeout", "connection refused", "no such host", "deadline exceeded")):
+    if "toomanyrequests" in low or "rate limit" in low:
+        return HostUnavailable(
+            f"the registry gives out no more for now: {error.message}",
+            retry_after=_RATE,
+            next_step="wait, or name a file with credentials of the registry: it gives more to those it knows",
+        )
+    if any(word in low for word in _AWAY):
         return HostUnavailable(
             f"the registry of {reference} does not answer: {error.message}",
             retry_after=30.0,
