@@ -10,6 +10,7 @@ from common.manager import Applied, Detected, Detection, Report
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers import creation, inspection, replacement, spec_label
 from services.homelab.containers import labels as engine_labels
+from services.homelab.containers.adoption import Adoptions
 from services.homelab.containers.differences import differing
 from services.homelab.containers.held import Held
 from services.homelab.containers.image_names import is_identifier
@@ -49,6 +50,7 @@ class ContainerKeeper:
         self._materials = materials
         self._updates = updates
         self._held = held or Held()
+        self._adoptions = Adoptions(materials)
 
     def detect(
         self, names: Sequence[str], listed: Listed | None = None
@@ -110,6 +112,8 @@ class ContainerKeeper:
             return _told(name, done)
         seen = self._spec(inspected, self._inventory.list())
         fields = differing(spec, seen)
+        if self._adoptions.take(name, spec, inspected, seen, fields - _LIVE):
+            fields &= _LIVE
         if not fields:
             return _told(name, done)
         if str(inspected.get("Id", "")) in self._held:
@@ -145,6 +149,7 @@ class ContainerKeeper:
         return Detected(spec, unhealthy=_unhealthy(inspected))
 
     def _spec(self, inspected: Json, listed: Listed) -> pb.Container:
+        inspected = self._adoptions.labelled(inspected)
         labels = (inspected.get("Config") or {}).get("Labels") or {}
         made_here = spec_label.SPEC in labels
         image = None if made_here else self._inventory.image(str(inspected.get("Image", "")))

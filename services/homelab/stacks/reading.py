@@ -23,14 +23,15 @@ def fill(name: str, spec: pb.Stack, materials: Materials) -> Sequence[Violation]
     if spec.HasField("compose") == spec.HasField("compose_file"):
         return [Violation("compose", "either compose or compose_file must be given")]
     where = "compose" if spec.HasField("compose") else "compose_file"
+    file = f"{spec.compose_file}: " if spec.compose_file else ""
     try:
         found = _planned(name, spec)
     except InvalidRequest as error:
-        return [Violation(where, _said(violation)) for violation in error.violations]
+        return [Violation(where, file + _said(violation)) for violation in error.violations]
     except ControlError as error:
         return [Violation(where, error.message)]
     wrong = [
-        Violation(where, f"{field.path}: {field.reason}")
+        Violation(where, f"{file}{field.path}: {field.reason}")
         for field in found.fields
         if field.verdict is Verdict.UNSUPPORTED
     ]
@@ -40,7 +41,7 @@ def fill(name: str, spec: pb.Stack, materials: Materials) -> Sequence[Violation]
         if not faults:
             normalise(container.spec)
             faults = [*materials.outside(container.spec)]
-        wrong += [Violation(where, f"services.{container.service}: {_said(one)}") for one in faults]
+        wrong += [Violation(where, f"{file}services.{container.service}: {_said(one)}") for one in faults]
         container.spec.running = spec.running if spec.HasField("running") else True
         if spec.update and "@" not in container.spec.image:
             container.spec.update = spec.update

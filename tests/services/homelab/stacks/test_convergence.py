@@ -168,3 +168,40 @@ volumes: {{data: {{}}}}
         row["Id"]: told(engine, row["Id"])["State"]["StartedAt"] for row in engine.containers.list()
     } == ids
     assert differs(kind, spec) == []
+
+
+def test_files_of_variables_and_secrets_are_known_again(
+    kind: StackKind,
+    filled: Filled,
+    apply: Apply,
+    engine: Engine,
+    composed: Callable[[str], None],
+    tmp_path: Path,
+) -> None:
+    """They are adopted where variables and mounts are what the files would make."""
+    (tmp_path / "a.env").write_text('A=1\nB="1 c"\n')
+    (tmp_path / "key").write_text("k")
+    text = f"""
+services:
+  web:
+    image: busybox:1
+    command: {SLEEP}
+    stop_grace_period: 1s
+    env_file: [{tmp_path}/a.env]
+    environment: {{C: '3'}}
+    secrets: [key]
+secrets: {{key: {{file: {tmp_path}/key}}}}
+"""
+    composed(text)
+    (row,) = engine.containers.list()
+    since = told(engine, row["Id"])["State"]["StartedAt"]
+    spec = filled(text)
+    apply(spec)
+    assert told(engine, "demo-web-1")["State"]["StartedAt"] == since
+    assert differs(kind, spec) == []
+    # From here on a change of the file is noticed, as with one that was made here.
+    (tmp_path / "a.env").write_text("A=2\n")
+    assert differs(kind, spec)
+    apply(spec)
+    assert told(engine, "demo-web-1")["Id"] != row["Id"]
+    assert differs(kind, spec) == []

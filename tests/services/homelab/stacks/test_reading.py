@@ -50,6 +50,16 @@ def test_what_is_refused(spec: pb.Stack, says: str) -> None:
     assert says in " ".join(one.description for one in found)
 
 
+def test_what_is_wrong_names_file_line_variable_and_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yml"
+    path.write_text("services:\n  a:\n    image: x:${TAG}\n")
+    (found,) = fill("shop", pb.Stack(compose_file=str(path)), Materials())
+    assert found.description == (
+        f"{path}: services.a.image: the variable TAG is not set; "
+        "set it in variables or .env, or write ${TAG:-} (line 3)"
+    )
+
+
 def test_a_name_for_what_has_none() -> None:
     def named(name: str, directory: str) -> str:
         return plan_text(
