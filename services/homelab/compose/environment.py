@@ -7,16 +7,32 @@ from collections.abc import Mapping
 
 from services.homelab.compose import interpolation
 
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*(?:=(.*))?", re.DOTALL)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
+# A colon does for the equals sign.
+_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z0-9_][A-Za-z0-9_.\[\]-]*)\s*(?:[=:](.*))?", re.DOTALL)
+_ESCAPE = re.compile(r"\\(0[0-7]{1,3}|[abcfnrtv$\"\\])")
+_ESCAPES = {
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    '"': '"',
+    "\\": "\\",
+    "$": "$$",
+}
 
 
 class Wrong(Exception):
     """What is wrong, with the line."""
 
 
-def parse(text: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Its variables; those that are given already can be used in values."""
+def parse(text: str, given: Mapping[str, str], *, secret: bool = False) -> dict[str, str]:
+    """Its variables; those that are given already can be used in values.
+
+    `secret`: what Wrong says holds nothing of the values.
+    """
     found: dict[str, str] = {}
     lines = text.removeprefix("\ufeff").splitlines()
     number = 0
@@ -26,7 +42,7 @@ def parse(text: str, given: Mapping[str, str]) -> dict[str, str]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         matched = _LINE.fullmatch(line)
-        if matched is None:
+        if matched is None or "\0" in line or (secret and matched[2] is None):
             raise Wrong(f"line {start} is not of the form NAME=value")
         name, rest = matched[1], matched[2]
         if rest is None:
@@ -43,9 +59,14 @@ def parse(text: str, given: Mapping[str, str]) -> dict[str, str]:
             if end < 0:
                 raise Wrong(f"line {start} has a quote without its end")
             inner = rest[1:end]
-            value = inner if quote == "'" else _replaced(_unescaped(inner), {**found, **given}, start)
+            value = (
+                inner.replace("\\'", "'")
+                if quote == "'"
+                else _replaced(_unescaped(inner), {**found, **given}, start, secret)
+            )
         else:
-            value = _replaced(re.split(r"\s#", rest, maxsplit=1)[0].rstrip(), {**found, **given}, start)
+            value = re.split(r"\s#", rest, maxsplit=1)[0].rstrip()
+            value = _replaced(value, {**found, **given}, start, secret)
         found[name] = value
     return found
 
@@ -53,7 +74,7 @@ def parse(text: str, given: Mapping[str, str]) -> dict[str, str]:
 def _end(text: str, quote: str) -> int:
     position = 1
     while position < len(text):
-        if text[position] == "\\" and quote == '"':
+        if text[position] == "\\":
             position += 2
             continue
         if text[position] == quote:
@@ -63,11 +84,18 @@ def _end(text: str, quote: str) -> int:
 
 
 def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), text, flags=re.DOTALL)
+    def one(found: re.Match[str]) -> str:
+        word = found[1]
+        return chr(int(word, 8)) if word.startswith("0") else _ESCAPES.get(word, found[0])
+
+    return _ESCAPE.sub(one, text)
 
 
-def _replaced(text: str, variables: Mapping[str, str], line: int) -> str:
+def _replaced(text: str, variables: Mapping[str, str], line: int, secret: bool) -> str:
     try:
         return interpolation.text(text, variables)
     except interpolation.Wrong as error:
+        if secret:  # What looks like a variable may be part of a password.
+            said = "uses a variable that no line before it sets; a $ that means itself is in single quotes"
+            raise Wrong(f"line {line} {said}") from None
         raise Wrong(f"line {line}: {error}") from error

@@ -36,6 +36,7 @@ UNSUPPORTED = {
     "models": "models are not run here",
     "oom_kill_disable": "a container that outgrows its memory is ended",
     "post_start": "nothing is run beside the container's own program",
+    "pre_start": "nothing is run beside the container's own program",
     "pre_stop": "nothing is run beside the container's own program",
     "provider": "no other program makes services",
     "use_api_socket": "mount the engine's socket if you must",

@@ -12,12 +12,23 @@ from services.homelab.compose.scalars import Wrong, sequence, string, strings
 
 
 def volumes(value: Any, path: str, at: Reading) -> None:
+    places: dict[str, str] = {}
     for index, entry in enumerate(sequence(value)):
         where = f"{path}[{index}]"
         try:
             mounts.mount(entry, where, at.around.volumes, at.found, at.findings)
         except Wrong as error:
             at.findings.fault(where, str(error))
+            continue
+        if not at.found.mounts:
+            continue
+        # As compose has it: of several at one place the last counts.
+        place = at.found.mounts[-1].target
+        earlier = [one for one, mount in enumerate(at.found.mounts[:-1]) if mount.target == place]
+        for one in earlier:
+            at.findings.ignored(places[place], f"{where} is mounted at the same place, and goes before it")
+            del at.found.mounts[one]
+        places[place] = where
 
 
 def tmpfs(value: Any, path: str, at: Reading) -> None:
@@ -53,7 +64,8 @@ def _file_of(
     name = string(fields.get("source"))
     if name not in declared:
         raise Wrong(f"the {sort} {name} is not among the file's {sort}s")
-    for key in fields.keys() & {"uid", "gid", "mode"}:
+    at.findings.unknown(fields, ("source", "target", "uid", "gid", "mode"), path)
+    for key in sorted(fields.keys() & {"uid", "gid", "mode"}):
         at.findings.ignored(f"{path}.{key}", "the file has the owner and mode that it has on the host")
     file = declared[name].get("file")
     if not isinstance(file, str):

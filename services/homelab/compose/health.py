@@ -14,11 +14,8 @@ _RESTARTS = {
     "unless-stopped": pb.RESTART_CONDITION_UNLESS_STOPPED,
     "on-failure": pb.RESTART_CONDITION_ON_FAILURE,
 }
-_DEPLOYED = {
-    "none": pb.RESTART_CONDITION_NO,
-    "any": pb.RESTART_CONDITION_ALWAYS,
-    "on-failure": pb.RESTART_CONDITION_ON_FAILURE,
-}
+# The words of restart are not in the specification here, but meant by many, and taken by compose.
+_DEPLOYED = {**_RESTARTS, "none": pb.RESTART_CONDITION_NO, "any": pb.RESTART_CONDITION_ALWAYS}
 
 
 def health_check(value: Any, path: str, findings: Findings) -> pb.HealthCheck:
@@ -27,19 +24,7 @@ def health_check(value: Any, path: str, findings: Findings) -> pb.HealthCheck:
     fields = mapping(value)
     for key, one in fields.items():
         if key == "test":
-            words = strings(one)
-            if isinstance(one, str):
-                found.command.append(one)
-            elif words[:1] == ["NONE"]:
-                found.disabled = True
-            elif (words[:1] == ["CMD-SHELL"] and len(words) == 2) or (
-                words[:1] == ["CMD"] and len(words) > 1
-            ):
-                found.command.extend(words[1:])
-                if words[0] == "CMD" and len(words) == 2:
-                    found.no_shell = True
-            elif words:
-                raise Wrong("test must begin with NONE, CMD or CMD-SHELL")
+            _test(one, f"{path}.test", found, findings)
         elif key == "disable":
             found.disabled = boolean(one)
         elif key in ("interval", "timeout", "start_period"):
@@ -54,6 +39,29 @@ def health_check(value: Any, path: str, findings: Findings) -> pb.HealthCheck:
         return pb.HealthCheck(disabled=True)
     found.ClearField("disabled")
     return found
+
+
+def _test(value: Any, path: str, found: pb.HealthCheck, findings: Findings) -> None:
+    words = strings(value)
+    if isinstance(value, str):
+        found.command.append(value)
+        return
+    sort, rest = words[:1], words[1:]
+    if sort == ["NONE"]:
+        found.disabled = True
+    elif sort in (["CMD"], ["CMD-SHELL"]) and not rest:
+        raise Wrong(f"test needs a command behind {sort[0]}")
+    elif sort == ["CMD-SHELL"] and len(rest) > 1:
+        findings.ignored(path, f"of a list behind CMD-SHELL the shell runs the first alone: {rest[0]!r}")
+        found.command.append(rest[0])
+    elif sort in (["CMD"], ["CMD-SHELL"]):
+        found.command.extend(rest)
+        if sort == ["CMD"] and len(rest) == 1:
+            found.no_shell = True
+    elif sort:
+        said = "the engine runs no check that begins with neither CMD nor CMD-SHELL: put one of them first"
+        findings.ignored(path, said)
+        found.disabled = True
 
 
 def restart(value: Any) -> pb.Restart:
@@ -74,8 +82,9 @@ def restart_policy(value: Any, path: str, findings: Findings) -> pb.Restart:
     fields = mapping(value)
     word = string(fields.get("condition") or "any")
     if word not in _DEPLOYED:
-        raise Wrong(f"condition {word!r} is none of none, any, on-failure")
+        raise Wrong(f"condition {word!r} is none of {', '.join(_DEPLOYED)}")
     found = pb.Restart(condition=_DEPLOYED[word])
+    findings.unknown(fields, ("condition", "delay", "max_attempts", "window"), path)
     for key in fields:
         if key in ("delay", "window"):
             findings.ignored(f"{path}.{key}", "the engine has its own pauses between starts")

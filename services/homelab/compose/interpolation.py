@@ -59,7 +59,9 @@ def text(value: str, variables: Mapping[str, str], depth: int = 0) -> str:
             found.append(_set(name[0], variables))
             position = dollar + 1 + name.end()
         else:
-            raise Wrong(f"{value!r} has a $ that begins no variable; write $$ for the character")
+            # Begins no variable: it stands for itself, as in `^x$` and `$(id)`.
+            found.append("$")
+            position = dollar + 1
     return "".join([*found, value[position:]])
 
 

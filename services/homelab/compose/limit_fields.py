@@ -29,6 +29,7 @@ def deploy(value: Any, path: str, at: Reading) -> None:
 
 def _resources(value: Mapping[str, Any], path: str, at: Reading) -> None:
     limits = at.found.limits
+    at.findings.unknown(value, ("limits", "reservations"), path)
     for key, one in mapping(value.get("limits")).items():
         if key == "cpus":
             limits.cpu_millis = round(number(one) * 1000)
@@ -54,6 +55,9 @@ def _gpu(device: Mapping[str, Any], path: str, at: Reading) -> None:
     if "gpu" not in capabilities:
         at.findings.unsupported(path, "only graphics cards can be reserved")
         return
+    at.findings.unknown(device, ("capabilities", "device_ids", "driver", "count", "options"), path)
+    if device.get("options"):
+        at.findings.unsupported(f"{path}.options", "the driver's own are taken")
     gpus = at.found.gpus
     gpus.capabilities.extend(capabilities)
     gpus.ids.extend(strings(device.get("device_ids")))
@@ -75,6 +79,7 @@ def gpus(value: Any, path: str, at: Reading) -> None:
 def devices(value: Any, path: str, at: Reading) -> None:
     for index, one in enumerate(sequence(value)):
         if isinstance(one, dict):
+            at.findings.unknown(one, ("source", "target", "permissions"), f"{path}[{index}]")
             parts = [one.get("source"), one.get("target"), one.get("permissions")]
             text = ":".join(string(part) for part in parts if part)
         else:

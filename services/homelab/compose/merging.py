@@ -50,8 +50,14 @@ def _together(path: str, base: Any, over: Any) -> Any:
         except Wrong:
             return over
     if path in ("networks", "depends_on"):
-        return {**_named(base), **_named(over)}
+        return merged(_named(base, path), _named(over, path), path)
+    if path == "extra_hosts":
+        hosts = _hosts(base)
+        return [*hosts, *(one for one in _hosts(over) if one not in hosts)]
     if isinstance(base, dict) and isinstance(over, dict):
+        drivers = {one["driver"] for one in (base, over) if isinstance(one.get("driver"), str)}
+        if path == "logging" and len(drivers) > 1:
+            return over  # Options of one driver mean nothing to another.
         return merged(base, over, path)
     if path in _ONE_OR_MANY and not isinstance(base, dict) and not isinstance(over, dict):
         return [*_many(base), *_many(over)]
@@ -63,13 +69,21 @@ def _together(path: str, base: Any, over: Any) -> Any:
     return over
 
 
-def _named(value: Any) -> dict[str, Any]:
+def _named(value: Any, path: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
+    # A name alone says the condition, too.
+    usual = {"condition": "service_started", "required": True} if path == "depends_on" else None
     try:
-        return dict.fromkeys(strings(value))
+        return {name: usual and {**usual} for name in strings(value)}
     except Wrong:
         return {}
+
+
+def _hosts(value: Any) -> list[Any]:
+    if not isinstance(value, dict):
+        return _many(value)
+    return [f"{name}={address}" for name, addresses in value.items() for address in _many(addresses)]
 
 
 def _many(value: Any) -> list[Any]:

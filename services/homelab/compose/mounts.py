@@ -12,7 +12,8 @@ from services.homelab.compose.scalars import Wrong, boolean, mapping, size, stri
 from services.homelab.compose.verdicts import Findings
 
 _PROPAGATION = re.compile(r"r?(private|shared|slave)")
-_LONG = frozenset({"type", "source", "target", "read_only", "bind", "volume", "tmpfs", "consistency"})
+_LONG = frozenset({"type", "source", "target", "read_only", "consistency"})
+_SORTS = frozenset({"bind", "volume", "tmpfs", "image"})
 
 
 def mount(value: Any, path: str, volumes: Mapping[str, str], found: pb.Container, findings: Findings) -> None:
@@ -28,6 +29,10 @@ def mount(value: Any, path: str, volumes: Mapping[str, str], found: pb.Container
         elif _PROPAGATION.fullmatch(option):
             one.propagation = option
         elif option in ("z", "Z"):
+            findings.ignored(path, f"{option}: labels of SELinux are not set")
+        elif option in ("roz", "roZ", "rwz", "rwZ"):
+            # Written by many; the comma is missing.
+            one.read_only = option.startswith("ro")
             findings.ignored(path, f"{option}: labels of SELinux are not set")
         elif option not in ("rw", "cached", "delegated", "consistent", "nocopy", "U"):
             raise Wrong(f"has an option that is not known: {option}")
@@ -62,13 +67,14 @@ def _long(
 ) -> None:
     sort, target = string(value.get("type") or "volume"), string(value.get("target") or "")
     source = string(value.get("source") or "")
-    for key in value:
-        if key not in _LONG and not key.startswith("x-"):
-            findings.unsupported(f"{path}.{key}", "compose knows no such field of a mount")
+    findings.unknown(value, _LONG | _SORTS, path)
+    for key in (_SORTS & value.keys()) - {sort}:
+        findings.ignored(f"{path}.{key}", f"the mount is of the type {sort}")
     if "consistency" in value:
         findings.ignored(f"{path}.consistency", "means something on macOS only")
     if sort == "tmpfs":
         options = mapping(value.get("tmpfs"))
+        findings.unknown(options, ("size", "mode"), f"{path}.tmpfs")
         words = [f"size={size(options['size'])}"] if options.get("size") else []
         words += [f"mode={string(options['mode'])}"] if options.get("mode") else []
         found.tmpfs[target] = ",".join(words)

@@ -11,13 +11,19 @@ from services.homelab.compose.scalars import Wrong, mapping, sequence, string, s
 
 def ports(value: Any, path: str, at: Reading) -> None:
     for index, entry in enumerate(sequence(value)):
+        where = f"{path}[{index}]"
         if isinstance(entry, dict):
-            for key in entry.keys() & {"mode", "name", "app_protocol"}:
-                at.findings.ignored(f"{path}[{index}].{key}", "says nothing about how the port is reached")
+            at.findings.unknown(entry, port_text.LONG, where)
+            for key in sorted(entry.keys() & {"mode", "name", "app_protocol"}):
+                at.findings.ignored(f"{where}.{key}", "says nothing about how the port is reached")
         try:
-            at.found.ports.extend(port_text.ports(entry))
+            for port in port_text.ports(entry):
+                if port in at.found.ports:
+                    at.findings.ignored(where, "is published already: all addresses of the host lead to it")
+                else:
+                    at.found.ports.append(port)
         except Wrong as error:
-            at.findings.fault(f"{path}[{index}]", str(error))
+            at.findings.fault(where, str(error))
 
 
 def networks(value: Any, path: str, at: Reading) -> None:
@@ -41,7 +47,14 @@ def networks(value: Any, path: str, at: Reading) -> None:
 
 
 def network_mode(value: Any, path: str, at: Reading) -> None:
-    at.found.network_mode = _shared(string(value), at)
+    mode = string(value)
+    if mode == "default":
+        mode = "bridge"
+    if mode in ("none", "host", "bridge") or mode.startswith(("service:", "container:")):
+        at.found.network_mode = _shared(mode, at)
+    else:
+        # Any other word is the engine's name of a network.
+        at.found.networks.add(network=mode)
 
 
 def pid(value: Any, path: str, at: Reading) -> None:

@@ -47,7 +47,11 @@ def _explicit(name: str, value: Any, found: dict[str, pb.StackDependency], findi
         return
     entries = value if isinstance(value, dict) else dict.fromkeys(strings(value))
     for other, options in entries.items():
+        if not isinstance(options, dict | None):
+            raise Wrong(f"{other} must be a mapping with condition")
         fields = mapping(options)
+        where = f"services.{name}.depends_on.{other}"
+        findings.unknown(fields, ("condition", "restart", "required"), where)
         word = string(fields.get("condition") or "service_started")
         if word not in _CONDITIONS:
             raise Wrong(f"the condition {word!r} is none of {', '.join(_CONDITIONS)}")

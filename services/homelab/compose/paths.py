@@ -16,7 +16,7 @@ def absolute(path: str, directory: Path) -> str:
 
 def is_path(source: str) -> bool:
     """Whether the source of a short mount is a path, not a volume's name."""
-    return source.startswith(("/", "./", "../", "~")) or source in (".", "..")
+    return source.startswith(("/", ".", "~"))
 
 
 def located(service: dict[str, Any], directory: Path) -> dict[str, Any]:

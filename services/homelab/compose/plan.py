@@ -21,6 +21,8 @@ _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SERVICE = re.compile(r"[A-Za-z0-9._-]+")
 # Containers of one service.
 _MOST_REPLICAS = 100
+# Variables that mean something to compose itself.
+_NAME, _PROFILES = "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,16 @@ def plan(
     findings = Findings()
     if _PROJECT.fullmatch(name) is None:
         findings.fault("", f"{name!r} is no name of a project: a-z 0-9 _ -, beginning with a letter or digit")
-    project = Loader(read, variables, findings).load(text, directory, environment_files)
+    given = {**variables, _NAME: name}
+    project = Loader(read, given, findings).load(text, directory, environment_files)
     # First: what follows from a missing variable tells nobody anything.
     findings.raise_faults()
     if project.name and project.name != name:
         findings.ignored("name", f"the stack is called {name}")
-    chosen = _chosen(project, profiles, findings)
-    planned = _planned(name, project, chosen, variables, read, findings)
+    # As compose has it: profiles that are chosen in .env count where none are given.
+    named = project.variables.get(_PROFILES, "").split(",")
+    chosen = _chosen(project, profiles or [one.strip() for one in named if one.strip()], findings)
+    planned = _planned(name, project, chosen, read, findings)
     findings.raise_faults()
     return planned
 
@@ -66,7 +71,6 @@ def _planned(
     name: str,
     project: Project,
     chosen: Mapping[str, Any],
-    variables: Mapping[str, str],
     read: Read,
     findings: Findings,
 ) -> StackPlan:
@@ -74,6 +78,8 @@ def _planned(
     waits = {one: dependencies(one, service, known, findings) for one, service in chosen.items()}
     order = ordered({one: [other.service for other in others] for one, others in waits.items()}, findings)
     containers = {one: _names(name, one, service, findings) for one, service in chosen.items()}
+    resources.files("secrets", project.secrets, findings)
+    resources.files("configs", project.configs, findings)
     used = _used_networks(chosen)
     if "default" in used:
         project.networks.setdefault("default", {})
@@ -84,7 +90,6 @@ def _planned(
         secrets=project.secrets,
         configs=project.configs,
         containers={one: names[0] for one, names in containers.items() if names},
-        variables=variables,
         is_there=lambda path: read(path) is not None,
     )
     found = []

@@ -11,6 +11,8 @@ from services.homelab.compose.scalars import Wrong, integer, string
 
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _MOST = 1000
+# Of the long form.
+LONG = frozenset({"target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"})
 
 
 def ports(value: Any) -> Iterator[pb.Port]:
@@ -19,7 +21,7 @@ def ports(value: Any) -> Iterator[pb.Port]:
         yield from _long(value)
         return
     text = string(value)
-    text, _, protocol = text.partition("/")
+    text, _, protocol = text.lower().partition("/")
     if protocol not in ("", "tcp", "udp", "sctp"):
         raise Wrong(f"has no protocol that is known: {protocol}")
     address = ""
@@ -40,7 +42,7 @@ def _long(value: dict[str, Any]) -> Iterator[pb.Port]:
     host = "" if published is None else string(published)
     if "target" not in value:
         raise Wrong("needs a target")
-    protocol = string(value.get("protocol") or "tcp")
+    protocol = string(value.get("protocol") or "tcp").lower()
     if protocol not in ("tcp", "udp", "sctp"):
         raise Wrong(f"has no protocol that is known: {protocol}")
     target = str(integer(value["target"]))

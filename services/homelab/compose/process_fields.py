@@ -38,8 +38,6 @@ def environment(value: Any, path: str, at: Reading) -> None:
     for name, one in pairs(value).items():
         if not name or "\0" in name:
             raise Wrong("has a variable without a name")
-        if one is None:
-            one = at.around.variables.get(name)
         if one is not None:
             at.found.environment[name] = one
 
@@ -48,13 +46,18 @@ def env_file(value: Any, path: str, at: Reading) -> None:
     entries = value if isinstance(value, list) else [value]
     for index, entry in enumerate(entries):
         fields = entry if isinstance(entry, dict) else {"path": entry}
+        where = f"{path}[{index}]"
+        at.findings.unknown(fields, ("path", "required", "format"), where)
+        if fields.get("format") is not None:
+            said = "the file is read as all are: values of which nothing is replaced are in single quotes"
+            at.findings.unsupported(f"{where}.format", said)
         file = string(fields.get("path"))
         if at.around.is_there(Path(file)):
             at.found.environment_files.append(file)
         elif boolean(fields.get("required", True)):
             raise Wrong(f"the file {file} is not there")
         else:
-            at.findings.ignored(f"{path}[{index}]", f"{file} is not there, and needn't be")
+            at.findings.ignored(where, f"{file} is not there, and needn't be")
 
 
 def labels(value: Any, path: str, at: Reading) -> None:
@@ -79,6 +82,7 @@ def stop_grace_period(value: Any, path: str, at: Reading) -> None:
 
 def logging(value: Any, path: str, at: Reading) -> None:
     fields = mapping(value)
+    at.findings.unknown(fields, ("driver", "options"), path)
     at.found.logging.driver = string(fields.get("driver") or "json-file")
     for name, one in pairs(fields.get("options")).items():
         at.found.logging.options[name] = one or ""
@@ -92,6 +96,7 @@ def sysctls(value: Any, path: str, at: Reading) -> None:
 def ulimits(value: Any, path: str, at: Reading) -> None:
     for name, one in mapping(value).items():
         if isinstance(one, dict):
+            at.findings.unknown(one, ("soft", "hard"), f"{path}.{name}")
             at.found.ulimits[name] = f"{integer(one.get('soft'))}:{integer(one.get('hard'))}"
         else:
             at.found.ulimits[name] = str(integer(one))

@@ -9,9 +9,10 @@ from typing import Any
 
 from common.errors import InvalidRequest, Violation
 from services.homelab.compose import environment, interpolation
+from services.homelab.compose.extending import Extending, Source
 from services.homelab.compose.merging import merged, plain
 from services.homelab.compose.paths import absolute, located
-from services.homelab.compose.scalars import Wrong, strings
+from services.homelab.compose.scalars import Wrong, pairs, string, strings
 from services.homelab.compose.verdicts import Findings
 from services.homelab.compose.yaml_text import parse
 
@@ -19,7 +20,11 @@ Read = Callable[[Path], bytes | None]
 # Files within files.
 _DEEPEST = 10
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
-_OTHERS = ("name", "version", "include", "models")
+_OTHERS = ("name", "include")
+_WITHOUT_EFFECT = {
+    "version": "compose files have no versions any more",
+    "models": "models are not run here; a service that needs one is refused",
+}
 
 
 @dataclass
@@ -32,6 +37,8 @@ class Project:
     secrets: dict[str, Any] = field(default_factory=dict)
     configs: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    # Those that stood in its text: given ones go before those of files.
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Loader:
@@ -42,24 +49,48 @@ class Loader:
         self._given = given
         self._findings = findings
 
-    def load(self, text: str, directory: Path, files: Sequence[Path] | None, depth: int = 0) -> Project:
-        """The text's project; `files`: with values of variables (None: `.env` in the folder, if it is there)."""
+    def load(
+        self, text: str, directory: Path, files: Sequence[Path] | None, within: tuple[str, ...] = ()
+    ) -> Project:
+        """The text's project; `files`: with values of variables (None: `.env` in the folder, if it is there).
+
+        `within`: the files that include this one, the nearest last.
+        """
         variables = self._variables(directory, files)
         raw = self._interpolated(text, variables)
-        project = Project(name=str(raw.get("name") or ""))
+        project = Project(name=str(raw.get("name") or ""), variables=variables)
         for key, value in raw.items():
             if key in _SECTIONS:
                 self._section(project, key, value, directory)
             elif key.startswith("x-"):
                 self._findings.ignored(key, "x- fields are for whoever reads the file")
+            elif key in _WITHOUT_EFFECT:
+                self._findings.ignored(key, _WITHOUT_EFFECT[key])
             elif key not in _OTHERS:
                 self._findings.fault(key, "compose knows no such section")
+        self._included(project, raw.get("include"), directory, variables, within)
+        extending = Extending(self._read, variables, self._findings)
         for name in list(project.services):
-            project.services[name] = self._extended(
-                name, project.services, directory, variables, (), f"services.{name}"
+            source = Source(dict(project.services), directory)
+            project.services[name] = self._passed(
+                extending.whole(name, source, f"services.{name}"), variables, f"services.{name}"
             )
-        self._included(project, raw.get("include"), directory, variables, depth)
         return project
+
+    def _passed(self, service: dict[str, Any], variables: Mapping[str, str], path: str) -> dict[str, Any]:
+        """With the values of variables that are named alone: they are passed on, where there are any."""
+        try:
+            given = pairs(service.get("environment"))
+        except Wrong:
+            return service  # told where the service is read
+        if None not in given.values():
+            return service
+        passed = {name: variables.get(name) if one is None else one for name, one in given.items()}
+        for name, one in passed.items():
+            if one is None:
+                said = "is set neither in variables nor in .env, and so not in the container"
+                self._findings.ignored(f"{path}.environment.{name}", said)
+        return {**service, "environment": {name: one for name, one in passed.items() if one is not None}}
 
     def _variables(self, directory: Path, files: Sequence[Path] | None) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -112,74 +143,13 @@ class Loader:
                 entry["file"] = absolute(entry["file"], directory)
             getattr(project, section)[name] = entry
 
-    def _extended(
+    def _included(
         self,
-        name: str,
-        services: Mapping[str, Any],
+        project: Project,
+        value: Any,
         directory: Path,
         variables: Mapping[str, str],
-        seen: tuple[tuple[str, str], ...],
-        path: str,
-    ) -> dict[str, Any]:
-        service = services[name]
-        extends = plain(service.get("extends"))
-        if extends is None:
-            found = plain(service)
-            assert isinstance(found, dict)
-            return found
-        where = f"{path}.extends"
-        if isinstance(extends, str):
-            extends = {"service": extends}
-        if not isinstance(extends, dict) or not isinstance(extends.get("service"), str):
-            self._findings.fault(where, "must name a service")
-            return self._without(service)
-        other, file = extends["service"], extends.get("file")
-        mark = (str(file or directory), other)
-        if mark in seen or len(seen) > _DEEPEST:
-            self._findings.fault(where, f"goes round in a circle at {other}")
-            return self._without(service)
-        if file is not None:
-            loaded = self._services_of(str(file), directory, variables, where)
-            if loaded is None:
-                return self._without(service)
-            services, directory = loaded
-        if other not in services:
-            self._findings.fault(where, f"there is no service {other}")
-            return self._without(service)
-        base = self._extended(other, services, directory, variables, (*seen, mark), path)
-        found = plain(merged(base, self._without_key(service)))
-        assert isinstance(found, dict)
-        return found
-
-    def _services_of(
-        self, file: str, directory: Path, variables: Mapping[str, str], where: str
-    ) -> tuple[dict[str, Any], Path] | None:
-        path = Path(absolute(file, directory))
-        content = self._read(path)
-        if content is None:
-            self._findings.fault(where, f"the file {path} is not there")
-            return None
-        inner = Findings()
-        try:
-            value, _ = parse(content.decode(errors="replace"))
-            value = interpolation.tree(value, "", variables, inner)
-        except InvalidRequest as error:
-            self._findings.fault(where, f"{path}: {error.message}")
-            return None
-        services = value.get("services") if isinstance(value, dict) else None
-        if not isinstance(services, dict):
-            self._findings.fault(where, f"{path} has no services")
-            return None
-        for violation in inner.faults:
-            self._findings.fault(where, f"{path}: {violation.field}: {violation.description}")
-        return {
-            name: located(one or {}, path.parent)
-            for name, one in services.items()
-            if one is None or isinstance(one, dict)
-        }, path.parent
-
-    def _included(
-        self, project: Project, value: Any, directory: Path, variables: Mapping[str, str], depth: int
+        within: tuple[str, ...],
     ) -> None:
         entries = plain(value) if isinstance(plain(value), list) else [] if value is None else [plain(value)]
         for index, entry in enumerate(entries):
@@ -187,59 +157,57 @@ class Loader:
             if isinstance(entry, str):
                 entry = {"path": entry}
             try:
-                paths = strings(entry["path"])
-                files = strings(entry.get("env_file")) or None
-            except (Wrong, KeyError, TypeError, AttributeError):
+                paths = [Path(absolute(one, directory)) for one in strings(entry["path"])]
+                files = [Path(absolute(one, directory)) for one in strings(entry.get("env_file"))] or None
+                chosen = entry.get("project_directory")
+                base = Path(absolute(string(chosen), directory)) if chosen else paths[0].parent
+            except (Wrong, LookupError, TypeError, AttributeError):
                 self._findings.fault(where, "must be a file, or a mapping with path")
                 continue
-            if depth >= _DEEPEST:
-                self._findings.fault(where, "files include one another without end")
-                return
+            for key in entry.keys() - {"path", "env_file", "project_directory"}:
+                self._findings.unsupported(f"{where}.{key}", "compose knows no such field here")
+            found = Project()
             for path in paths:
-                self._include(project, path, entry, files, directory, variables, where, depth)
+                # Each goes over those before.
+                _layer(found, self._include(path, base, files, variables, where, within))
+            # The file itself goes over what it includes.
+            _layer(found, project)
+            for section in _SECTIONS:
+                setattr(project, section, getattr(found, section))
 
     def _include(
         self,
-        project: Project,
-        file: str,
-        entry: Mapping[str, Any],
-        files: Sequence[str] | None,
-        directory: Path,
+        path: Path,
+        base: Path,
+        files: Sequence[Path] | None,
         variables: Mapping[str, str],
         where: str,
-        depth: int,
-    ) -> None:
-        path = Path(absolute(file, directory))
+        within: tuple[str, ...],
+    ) -> Project:
+        if str(path) in within or len(within) >= _DEEPEST:
+            self._findings.fault(where, f"goes round in a circle: {' → '.join([*within, str(path)])}")
+            return Project()
         content = self._read(path)
         if content is None:
             self._findings.fault(where, f"the file {path} is not there")
-            return
-        chosen = entry.get("project_directory")
-        base = Path(absolute(str(chosen), directory)) if chosen else path.parent
+            return Project()
         inner = Findings()
         loader = Loader(self._read, variables, inner)
         try:
-            resolved = None if files is None else [Path(absolute(one, directory)) for one in files]
-            found = loader.load(content.decode(errors="replace"), base, resolved, depth + 1)
+            found = loader.load(content.decode(errors="replace"), base, files, (*within, str(path)))
         except InvalidRequest as error:
             self._findings.fault(where, f"{path}: {error.message}")
-            return
+            return Project()
         for violation in inner.faults:
             self._findings.fault(where, f"{path}: {violation.field}: {violation.description}")
         self._findings.verdicts += inner.verdicts
         self._findings.taken(where)
-        for section in _SECTIONS:
-            mine, theirs = getattr(project, section), getattr(found, section)
-            for name, one in theirs.items():
-                if name in mine and mine[name] != one:
-                    self._findings.fault(where, f"{section}.{name} is in {path} and in the file itself")
-                mine.setdefault(name, one)
-
-    def _without(self, service: dict[str, Any]) -> dict[str, Any]:
-        found = plain(self._without_key(service))
-        assert isinstance(found, dict)
         return found
 
-    @staticmethod
-    def _without_key(service: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in service.items() if key != "extends"}
+
+def _layer(under: Project, over: Project) -> None:
+    """Puts one project over another."""
+    for section in _SECTIONS:
+        there = getattr(under, section)
+        for name, one in getattr(over, section).items():
+            there[name] = merged(there[name], one) if name in there else one

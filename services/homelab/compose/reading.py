@@ -21,7 +21,6 @@ class Surroundings:
     configs: Mapping[str, Any]
     # The first container of each service.
     containers: Mapping[str, str]
-    variables: Mapping[str, str]
     is_there: Callable[[Path], bool]
 
 

@@ -9,6 +9,8 @@ from nixcc.homelab.v1 import container_pb2, stack_pb2
 from services.homelab.compose.scalars import Wrong, boolean, mapping, pairs, sequence, string
 from services.homelab.compose.verdicts import Findings
 
+# Of secrets and configs.
+_SWARM = frozenset({"labels", "driver", "driver_opts", "template_driver"})
 _COMMON = frozenset({"name", "external", "driver", "driver_opts", "labels"})
 
 
@@ -75,16 +77,18 @@ def _network(value: Mapping[str, Any], path: str, findings: Findings) -> contain
     _texts(found.options, value.get("driver_opts"))
     _texts(found.labels, value.get("labels"))
     ipam = mapping(value.get("ipam"))
+    findings.unknown(ipam, ("driver", "config", "options"), f"{path}.ipam")
     for index, row in enumerate(sequence(ipam.get("config"))):
         fields = mapping(row)
+        where = f"{path}.ipam.config[{index}]"
+        findings.unknown(fields, ("subnet", "gateway", "ip_range", "aux_addresses"), where)
         if fields.get("subnet"):
             pool = found.address_pools.pools.add(subnet=string(fields["subnet"]))
             for key in ("gateway", "ip_range"):
                 if fields.get(key):
                     setattr(pool, key, string(fields[key]))
         if fields.get("aux_addresses"):
-            where = f"{path}.ipam.config[{index}].aux_addresses"
-            findings.ignored(where, "no addresses are held back; use ip_range")
+            findings.ignored(f"{where}.aux_addresses", "no addresses are held back; use ip_range")
     if ipam.get("driver") not in (None, "default"):
         findings.unsupported(f"{path}.ipam.driver", "the engine's own gives out addresses")
     if ipam.get("options"):
@@ -101,8 +105,27 @@ def _external(value: Mapping[str, Any], path: str, findings: Findings) -> bool:
         findings.fault(f"{path}.external", str(error))
         return True
     if found:
-        findings.taken(f"{path}.external")
+        for key in value:
+            if key in ("external", "name"):
+                findings.taken(f"{path}.{key}")
+            else:
+                findings.ignored(f"{path}.{key}", "it is made by somebody else")
     return found
+
+
+def files(section: str, declared: Mapping[str, Any], findings: Findings) -> None:
+    """What becomes of the fields of `secrets` and `configs`; what holds no file is told where it is used."""
+    for name, value in declared.items():
+        path = f"{section}.{name}"
+        known = {"file", "content", "environment", "external", "name"}
+        findings.unknown(value, {*known, *_SWARM}, path)
+        for key in value:
+            if key == "file":
+                findings.taken(f"{path}.file")
+            elif key in _SWARM:
+                findings.ignored(f"{path}.{key}", "is for swarms")
+            elif key == "name":
+                findings.ignored(f"{path}.name", "is the name in a swarm")
 
 
 def _told(value: Mapping[str, Any], path: str, known: frozenset[str], findings: Findings) -> None:

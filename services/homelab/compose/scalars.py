@@ -6,10 +6,8 @@ import re
 import shlex
 from typing import Any
 
-_SIZE = re.compile(
-    r"\s*([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*(b|k|kb|kib|m|mb|mib|g|gb|gib|t|tb|tib|)\s*", re.IGNORECASE
-)
-_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*(b|[kmgtp]i?b?|)\s*", re.IGNORECASE)
+_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATION = re.compile(r"(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)(us|µs|ns|ms|s|m|h|d|w))")
 _UNITS = {
     "ns": 1e-6,
@@ -32,6 +30,8 @@ def string(value: Any) -> str:
     """A text, or a number or boolean as compose writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))  # 16.0 is written 16
     if isinstance(value, int | float | str):
         return str(value)
     raise Wrong("must be a text")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from common.errors import InvalidRequest, Violation
 
@@ -49,6 +50,15 @@ class Findings:
     def unsupported(self, path: str, reason: str) -> None:
         """It has none, and something is missing then."""
         self.verdicts.append(FieldVerdict(path, Verdict.UNSUPPORTED, reason))
+
+    def unknown(self, value: Mapping[str, Any], known: Collection[str], path: str) -> None:
+        """Names the keys that nothing is known of."""
+        for key in value:
+            where = f"{path}.{key}"
+            if key.startswith("x-"):
+                self.ignored(where, "x- fields are for whoever reads the file")
+            elif key not in known:
+                self.unsupported(where, "compose knows no such field here")
 
     def fault(self, path: str, what: str) -> None:
         """It can't be."""

@@ -16,7 +16,9 @@ MOST_BYTES = 1024 * 1024
 _MOST_VALUES, _DEEPEST = 100_000, 60
 _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]{1,30}")
+# As compose's own reader has them: 022 is eighteen, 08 is eight, 1_000 a thousand.
+_INT = re.compile(r"[-+]?(0[0-7]{1,30}|0o[0-7]{1,30}|0x[0-9a-fA-F]{1,30}|0b[01]{1,64}|0|[1-9][0-9]{0,30})")
+_DIGITS = re.compile(r"[-+]?[0-9]")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]{1,30}(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _STR = "tag:yaml.org,2002:str"
 
@@ -78,7 +80,7 @@ class _Built:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 raise _wrong("has a key that is no text", line)
-            name = str(key.value)
+            name = _text(key)
             if name == "<<" and key.style is None:
                 merged += self._merged(value, path, depth, line)
                 continue
@@ -102,8 +104,17 @@ class _Built:
         return found
 
 
-def _scalar(node: yaml.Node) -> Any:
+def _text(node: yaml.Node) -> str:
+    """What JSON writes as two halves (`\\ud83d\\ude00`) is one character."""
     text = str(node.value)
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise _wrong("holds half of a character", node.start_mark.line + 1) from None
+
+
+def _scalar(node: yaml.Node) -> Any:
+    text = _text(node)
     # Quoted, or a block: a text whatever it looks like.
     if getattr(node, "style", None) is not None or (node.tag == _STR and _looks_like_text(text)):
         return text
@@ -111,11 +122,18 @@ def _scalar(node: yaml.Node) -> Any:
         return None
     if _BOOL.fullmatch(text):
         return text.lower() == "true"
-    if _INT.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return text
+    return _number(text)
+
+
+def _number(text: str) -> Any:
+    """The number that it is, or the text."""
+    digits = text.replace("_", "") if _DIGITS.match(text) else text
+    if _INT.fullmatch(digits):
+        sign, magnitude = (digits[0], digits[1:]) if digits[0] in "+-" else ("", digits)
+        octal = len(magnitude) > 1 and magnitude[0] == "0" and magnitude[1].isdigit()
+        value = int(magnitude, 8) if octal else int(magnitude, 0)
+        return -value if sign == "-" else value
+    return float(digits) if _FLOAT.fullmatch(digits) else text
 
 
 def _looks_like_text(text: str) -> bool:

@@ -6,8 +6,9 @@ import secrets as random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from common.errors import ControlError, Forbidden, Violation
+from common.errors import ControlError, Forbidden, InvalidRequest, Violation
 from nixcc.homelab.v1 import container_pb2 as pb
+from services.homelab.compose.environment import Wrong, parse
 from services.homelab.containers import spec_label
 from services.homelab.containers.creation import Material
 from services.homelab.drivers import host_files
@@ -45,7 +46,7 @@ class Materials:
         contents = [host_files.read(path, "the file of variables") for path in spec.environment_files]
         environment: dict[str, str] = {}
         for path, content in zip(spec.environment_files, contents, strict=True):
-            environment.update(host_files.variables(content, path))
+            environment.update(_variables(content, path, environment))
         profiles = {
             path: host_files.read(path, "the seccomp profile").decode(errors="replace")
             for path in _profiles(spec)
@@ -66,6 +67,16 @@ class Materials:
 
     def _folders(self) -> str:
         return " or ".join(str(folder) for folder in self._allowed)
+
+
+def _variables(content: bytes, path: str, given: Mapping[str, str]) -> Mapping[str, str]:
+    """As compose reads them: quotes, comments, values of variables that are set before. Names no values."""
+    try:
+        return parse(content.decode(), given, secret=True)
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{path} is no text", next_step="name a file of NAME=value lines") from None
+    except Wrong as error:
+        raise InvalidRequest(f"{path}: {error}", next_step="correct the line, or comment it out") from None
 
 
 def paths(spec: pb.Container) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import Forbidden, InvalidRequest, NotFound
@@ -27,30 +27,6 @@ def read(path: str, what: str) -> bytes:
     if len(content) > _MOST:
         raise InvalidRequest(f"{what} {path} is larger than 1 MiB", next_step="name the right file")
     return content
-
-
-def variables(content: bytes, path: str) -> Mapping[str, str]:
-    """`NAME=value` a line; blank lines and comments are passed over, quotes around a whole value are taken off."""
-    found = {}
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path} is no text") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        row = line.strip().removeprefix("export ")
-        if not row or row.startswith("#"):
-            continue
-        name, equals, value = row.partition("=")
-        if not equals or not name.strip() or "\0" in row:
-            raise InvalidRequest(
-                f"{path}:{number} is not of the form NAME=value",
-                next_step="correct the line, or comment it out",
-            )
-        value = value.strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        found[name.strip()] = value
-    return found
 
 
 def require(path: str, what: str) -> None:

@@ -91,6 +91,31 @@ secrets: {password: {file: ./password}}
         ({"stop_grace_period": "1m30s"}, {"stopGrace": 90}),
         ({"cap_drop": ["all"], "cap_add": ["CAP_CHOWN"]}, {"capDrop": ["ALL"], "capAdd": ["CHOWN"]}),
         ({"healthcheck": {"disable": True}}, {"healthCheck": {"disabled": True}}),
+        ({"healthcheck": {"test": ["pg_isready"]}}, {"healthCheck": {"disabled": True}}),
+        ({"healthcheck": {"test": ["CMD-SHELL", "a", "b"]}}, {"healthCheck": {"command": ["a"]}}),
+        ({"healthcheck": {"test": "printf 'a\\r\\n'"}}, {"healthCheck": {"command": ["printf 'a\\r\\n'"]}}),
+        ({"environment": {"A": 2.0, "B": 1.5}}, {"environment": {"A": "2", "B": "1.5"}}),
+        ({"mem_limit": "512Mi"}, {"limits": {"memory": "536870912"}}),
+        ({"network_mode": "default"}, {"networkMode": "bridge"}),
+        ({"network_mode": "other"}, {"networks": [{"network": "other"}]}),
+        (
+            {"volumes": [{"type": "bind", "source": ".d", "target": "/d"}, ".e:/e"]},
+            {
+                "mounts": [
+                    {
+                        "target": f"/{x}",
+                        "type": "MOUNT_TYPE_BIND",
+                        "source": f"/srv/demo/.{x}",
+                        "createSource": True,
+                    }
+                    for x in "de"
+                ]
+            },
+        ),
+        (
+            {"deploy": {"restart_policy": {"condition": "unless-stopped"}}},
+            {"restart": {"condition": "RESTART_CONDITION_UNLESS_STOPPED"}},
+        ),
         (
             {"healthcheck": {"test": ["CMD", "/well"]}},
             {"healthCheck": {"command": ["/well"], "noShell": True}},
@@ -157,6 +182,155 @@ services:
     assert (container.image, dict(container.environment)) == ("x:2", {"B": "given", "C": "c"})
     assert [*container.environment_files] == ["/srv/demo/a.env"]
     assert ("services.a.env_file[1]", Verdict.IGNORED) in [(one.path, one.verdict) for one in found.fields]
+
+
+def test_a_variable_named_alone_is_passed_on_from_the_files_beside(planned: Planned) -> None:
+    found = planned("services: {a: {image: x, environment: [A, B]}}", {".env": "A=1"})
+    assert dict(spec(found).environment) == {"A": "1"}
+    assert [one.path for one in found.fields if one.verdict is Verdict.IGNORED] == [
+        "services.a.environment.B"
+    ]
+
+
+def test_variables_that_mean_something_to_compose(planned: Planned) -> None:
+    text = "services: {a: {image: 'x:${COMPOSE_PROJECT_NAME}'}, b: {image: y, profiles: [debug]}}"
+    found = planned(text, {".env": "COMPOSE_PROFILES=other, debug\nCOMPOSE_PROJECT_NAME=other"})
+    assert [(one.service, one.spec.image) for one in found.containers] == [("a", "x:demo"), ("b", "y")]
+
+
+def test_what_extends_is_merged_field_by_field(planned: Planned) -> None:
+    found = planned(
+        """
+services:
+  base:
+    image: x
+    depends_on: {db: {condition: service_healthy}}
+    networks: {n: {aliases: [one]}}
+    extra_hosts: {a: 10.0.0.1}
+    logging: {driver: syslog, options: {tag: t}}
+  a:
+    extends: base
+    depends_on: {db: {restart: true}}
+    networks: [n]
+    extra_hosts: [b=10.0.0.2]
+    logging: {driver: local}
+  db: {image: y}
+networks: {n: {}}
+"""
+    )
+    container = next(one for one in found.containers if one.service == "a")
+    waits = container.depends_on[0]
+    assert (waits.condition, waits.restart) == (stack_pb2.DEPENDENCY_CONDITION_HEALTHY, True)
+    assert [*container.spec.networks[0].aliases] == ["a", "one"]
+    assert [*container.spec.extra_hosts] == ["a:10.0.0.1", "b:10.0.0.2"]
+    assert (container.spec.logging.driver, dict(container.spec.logging.options)) == ("local", {})
+
+
+def test_files_of_one_include_go_over_one_another_and_the_file_over_them(planned: Planned) -> None:
+    files = {
+        "m/one.yml": "services: {a: {image: x, command: one, volumes: [./d:/d]}}",
+        "m/deep/two.yml": "services: {a: {image: y, volumes: [./e:/e]}, c: {image: z}}",
+    }
+    text = "include: [{path: [m/one.yml, m/deep/two.yml]}]\nservices: {a: {user: me}, b: {extends: c}}"
+    found = planned(text, files)
+    container = spec(found)
+    assert (container.image, container.user, [*container.command]) == ("y", "me", ["one"])
+    assert [mount.source for mount in container.mounts] == ["/srv/demo/m/d", "/srv/demo/m/e"]
+    assert spec(found, "demo-b-1").image == "z"
+
+
+def test_of_a_file_that_is_extended_only_what_is_taken_counts(planned: Planned) -> None:
+    files = {"base.yml": "services:\n  good: {image: x}\n  bad: {image: '${ABSENT}'}"}
+    text = "services: {a: {extends: {file: base.yml, service: %s}}}"
+    assert spec(planned(text % "good", files)).image == "x"
+    with pytest.raises(InvalidRequest, match=r"base.yml: services.bad.image: .*ABSENT.*line 3"):
+        planned(text % "bad", files)
+
+
+def test_the_last_of_several_at_one_place_counts(planned: Planned) -> None:
+    text = json.dumps(
+        {
+            "services": {
+                "a": {
+                    "image": "x",
+                    "volumes": ["./a:/a", "./b:/b", "./c:/a:roz"],
+                    "ports": ["0.0.0.0:80:80/TCP", "[::]:80:80"],
+                }
+            }
+        }
+    )
+    found = planned(text)
+    assert [(one.source, one.target) for one in spec(found).mounts] == [
+        ("/srv/demo/b", "/b"),
+        ("/srv/demo/c", "/a"),
+    ]
+    assert [one.host for one in spec(found).ports] == [80]
+    told = [one.path for one in found.fields if one.verdict is Verdict.IGNORED]
+    assert told == ["services.a.volumes[2]", "services.a.volumes[0]", "services.a.ports[1]"]
+
+
+def test_fields_that_compose_does_not_know_are_named_wherever_they_are(planned: Planned) -> None:
+    """One at a time goes into each mapping of a file that has all of them."""
+    document = {
+        "services": {
+            "a": {
+                "image": "x",
+                "ports": [{"target": 80}],
+                "volumes": [
+                    {"type": "bind", "source": "/a", "target": "/a", "bind": {"create_host_path": True}},
+                    {"type": "volume", "source": "v", "target": "/v", "volume": {"nocopy": True}},
+                    {"type": "tmpfs", "target": "/t", "tmpfs": {"size": "1m"}},
+                ],
+                "networks": {"n": {"aliases": ["b"]}},
+                "configs": [{"source": "c"}],
+                "secrets": [{"source": "s"}],
+                "depends_on": {"b": {"condition": "service_started"}},
+                "env_file": [{"path": "a.env"}],
+                "healthcheck": {"test": ["CMD", "true"]},
+                "logging": {"driver": "local"},
+                "ulimits": {"nofile": {"soft": 1, "hard": 2}},
+                "devices": [{"source": "/dev/null", "target": "/dev/null"}],
+                "gpus": [{"count": 1}],
+                "deploy": {
+                    "resources": {
+                        "limits": {"pids": 5},
+                        "reservations": {"memory": "1m", "devices": [{"capabilities": ["gpu"]}]},
+                    },
+                    "restart_policy": {"condition": "any"},
+                },
+            },
+            "b": {"extends": {"service": "c"}},
+            "c": {"image": "y"},
+        },
+        "networks": {"n": {"ipam": {"config": [{"subnet": "10.9.0.0/24"}]}}},
+        "volumes": {"v": {"driver": "local"}},
+        "secrets": {"s": {"file": "s"}},
+        "configs": {"c": {"file": "c"}},
+        "include": [{"path": "more.yml"}],
+    }
+    files = {"a.env": "", "more.yml": "services: {d: {image: z}}"}
+    assert not unknown(planned(json.dumps(document), files))
+    for place in mappings(document):
+        if place is document["services"]["a"]["ulimits"]:
+            continue  # its keys are names of limits
+        place["zz"] = 1
+        try:
+            assert unknown(planned(json.dumps(document), files)), place
+        except InvalidRequest as error:
+            assert "zz" in str(error.violations), place
+        del place["zz"]
+
+
+def unknown(found: StackPlan) -> list[str]:
+    return [one.path for one in found.fields if "zz" in one.path and one.verdict is not Verdict.TAKEN]
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, list):
+        return [found for one in value for found in mappings(one)]
+    if not isinstance(value, dict):
+        return []
+    return [value, *(found for one in value.values() for found in mappings(one))]
 
 
 def test_profiles(planned: Planned) -> None:
@@ -254,7 +428,7 @@ def test_what_is_refused(planned: Planned, text: str, says: str) -> None:
 
 def test_files_that_include_one_another(planned: Planned) -> None:
     files = {"docker-compose.yml": "include: [docker-compose.yml]\nservices: {a: {image: x}}"}
-    with pytest.raises(InvalidRequest, match="include"):
+    with pytest.raises(InvalidRequest, match=r"docker-compose\.yml → /srv/demo/docker-compose\.yml"):
         planned(files["docker-compose.yml"], files)
 
 

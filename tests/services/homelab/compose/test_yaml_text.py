@@ -9,12 +9,12 @@ from services.homelab.compose.yaml_text import Tagged, parse
 
 
 def test_scalars_of_version_1_2() -> None:
-    text = "{a: 22:22, b: yes, c: 0o17, d: 012, e: true, f: null, g: '1', h: 1.5, i: 2024-01-01, j: ~, k: on, l: -3}"
+    text = "{a: 22:22, b: yes, c: 0o17, d: 012, e: true, f: null, g: '1', h: 1.5, i: 2024-01-01, j: ~, k: on}"
     assert parse(text)[0] == {
         "a": "22:22",
         "b": "yes",
         "c": "0o17",
-        "d": 12,
+        "d": 10,
         "e": True,
         "f": None,
         "g": "1",
@@ -22,8 +22,14 @@ def test_scalars_of_version_1_2() -> None:
         "i": "2024-01-01",
         "j": None,
         "k": "on",
-        "l": -3,
     }
+    assert parse("[-3, 0x1F, 1_000, 022, -022, 0b101, +7, 0]")[0] == [-3, 31, 1000, 18, -18, 5, 7, 0]
+
+
+def test_characters_as_json_escapes_them() -> None:
+    assert parse(r'{"a": "\ud83d\ude00"}')[0] == {"a": "\U0001f600"}
+    with pytest.raises(InvalidRequest, match=r"half of a character \(line 2\)"):
+        parse('a: 1\nb: "\\ud83d"')
 
 
 def test_anchors_and_merges_and_lines() -> None:
