@@ -50,7 +50,7 @@ def assemble(context: Context) -> Service:
     """
     engine = _engine(context.settings.get("engine") or _address(context))
     reason = _reason(context)
-    materials = Materials(_allowed(context))
+    materials = Materials(_allowed(context), context.state_dir / "homelab/stacks")
     declared = StateDeclared(context.peer("nixcc")).read
     updates = UpdateRecords(context.state_dir / "homelab/updates.json")
     updater = Updater(engine, declared, updates, _update_check(context))

@@ -246,6 +246,7 @@ class HomelabServicer(homelab_pb2_grpc.HomelabServiceServicer):
             variables=request.variables,
             profiles=request.profiles,
             environment_files=request.environment_files,
+            keep_in=self._context.state_dir / "homelab/stacks",
         )
         response = pb.PlanStackResponse(
             name=found.name,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from nixcc.homelab.v1 import container_pb2 as pb
+from nixcc.homelab.v1 import stack_pb2
 from services.homelab.compose import mounts
 from services.homelab.compose.reading import Reading
-from services.homelab.compose.scalars import Wrong, sequence, string, strings
+from services.homelab.compose.scalars import Wrong, integer, sequence, string, strings
+
+_OF_THE_HOST = "the file has the owner and mode that it has on the host"
+# Of what the compose file holds, as compose makes it.
+_READABLE = 0o444
 
 
 def volumes(value: Any, path: str, at: Reading) -> None:
@@ -40,37 +47,74 @@ def tmpfs(value: Any, path: str, at: Reading) -> None:
 def secrets(value: Any, path: str, at: Reading) -> None:
     for index, entry in enumerate(sequence(value)):
         where = f"{path}[{index}]"
-        name, target, file = _file_of(entry, where, at.around.secrets, "secret", at)
-        if file:
-            one = at.found.secrets.add(name=name, file=file)
-            if target:
-                one.target = target
+        name, fields, declared = _declared(entry, where, at.around.secrets, "secret", at)
+        for key in sorted(fields.keys() & {"uid", "gid", "mode"}):
+            at.findings.ignored(f"{where}.{key}", _OF_THE_HOST)
+        if (file := declared.get("file")) is None:
+            # Its value would be in the spec, and so in the store.
+            said = f"the secret {name} has no file: put it into one, and name that under secrets.{name}.file"
+            at.findings.unsupported(where, said)
+            continue
+        one = at.found.secrets.add(name=name, file=_whole(file))
+        if target := string(fields.get("target") or ""):
+            one.target = target
 
 
 def configs(value: Any, path: str, at: Reading) -> None:
     for index, entry in enumerate(sequence(value)):
         where = f"{path}[{index}]"
-        name, target, file = _file_of(entry, where, at.around.configs, "config", at)
-        if file:
-            at.found.mounts.add(
-                target=target or f"/{name}", type=pb.MOUNT_TYPE_BIND, source=file, read_only=True
-            )
+        name, fields, declared = _declared(entry, where, at.around.configs, "config", at)
+        content = declared.get("content")
+        for key in sorted(fields.keys() & {"uid", "gid", "mode"}):
+            if key != "mode" or content is None:
+                at.findings.ignored(f"{where}.{key}", _OF_THE_HOST)
+        if declared.get("file") is not None:
+            source = _whole(declared["file"])
+        elif content is not None:
+            source = _kept(name, string(content), _mode(fields.get("mode")), at)
+        else:
+            said = f"the config {name} has neither file nor content: put it into a file, and name that"
+            at.findings.unsupported(where, said)
+            continue
+        target = string(fields.get("target") or f"/{name}")
+        at.found.mounts.add(target=target, type=pb.MOUNT_TYPE_BIND, source=source, read_only=True)
 
 
-def _file_of(
+def _declared(
     entry: Any, path: str, declared: Mapping[str, Any], sort: str, at: Reading
-) -> tuple[str, str, str]:
+) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+    """The name, what the service says of it, and what the file says."""
     fields = entry if isinstance(entry, dict) else {"source": entry}
     name = string(fields.get("source"))
     if name not in declared:
         raise Wrong(f"the {sort} {name} is not among the file's {sort}s")
     at.findings.unknown(fields, ("source", "target", "uid", "gid", "mode"), path)
-    for key in sorted(fields.keys() & {"uid", "gid", "mode"}):
-        at.findings.ignored(f"{path}.{key}", "the file has the owner and mode that it has on the host")
-    file = declared[name].get("file")
-    if not isinstance(file, str):
-        at.findings.unsupported(path, f"the {sort} {name} has no file: put it into one, and name that")
-        return name, "", ""
-    if file.startswith("~"):
+    return name, fields, declared[name]
+
+
+def _kept(name: str, content: str, mode: int, at: Reading) -> str:
+    """Where a file with this content lies; another content is another file, and so another container."""
+    data = content.encode()
+    digest = hashlib.sha256(b"%o " % mode + data).hexdigest()[:16]
+    path = str(at.around.folder / f"{digest}-{re.sub('[^A-Za-z0-9._-]', '_', name)[:100]}")
+    at.around.files[path] = stack_pb2.StackFile(path=path, content=content, mode=mode)
+    return path
+
+
+def _mode(value: Any) -> int:
+    """`0440`, as a number or a text."""
+    if value is None:
+        return _READABLE
+    if isinstance(value, str) and re.fullmatch(r"0?o?[0-7]{1,4}", value):
+        return int(value.replace("o", ""), 8)
+    mode = integer(value)
+    if not 0 <= mode <= 0o7777:
+        raise Wrong(f"mode {mode:o} is none of a file")
+    return mode
+
+
+def _whole(file: Any) -> str:
+    path = string(file)
+    if path.startswith("~"):
         raise Wrong("begins with ~, and the daemon has no home of yours: write the whole path")
-    return name, string(fields.get("target") or ""), file
+    return path

@@ -67,13 +67,8 @@ def _implied(name: str, service: Mapping[str, Any], findings: Findings) -> Seque
     found = []
     try:
         for link in strings(service.get("links")):
-            other, mark, alias = link.partition(":")
-            found.append(other)
-            path = f"services.{name}.links"
-            if mark and alias != other:
-                findings.unsupported(path, f"give {other} the alias {alias} in a network of both")
-            else:
-                findings.taken(path)
+            found.append(link.partition(":")[0])
+            findings.taken(f"services.{name}.links")
     except Wrong as error:
         findings.fault(f"services.{name}.links", str(error))
     for key in ("network_mode", "pid", "ipc"):

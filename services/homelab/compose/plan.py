@@ -11,6 +11,7 @@ from typing import Any
 from common.spec import violations
 from nixcc.homelab.v1 import stack_pb2
 from services.homelab.compose import resources, services
+from services.homelab.compose.links import give_aliases
 from services.homelab.compose.order import dependencies, ordered
 from services.homelab.compose.project import Loader, Project, Read
 from services.homelab.compose.reading import Surroundings
@@ -33,6 +34,7 @@ class StackPlan:
     containers: tuple[stack_pb2.StackContainer, ...]
     networks: tuple[stack_pb2.StackNetwork, ...]
     volumes: tuple[stack_pb2.StackVolume, ...]
+    files: tuple[stack_pb2.StackFile, ...]
     fields: tuple[FieldVerdict, ...]
 
 
@@ -45,10 +47,12 @@ def plan(
     profiles: Sequence[str] = (),
     environment_files: Sequence[Path] | None = None,
     read: Read,
+    keep_in: Path = Path("/var/lib/nixcc/homelab/stacks"),
 ) -> StackPlan:
     """Reads the text of a compose file for the project `name`.
 
-    `read` gives the content of a file, None where there is none. InvalidRequest with a violation for each fault.
+    `read` gives the content of a file, None where there is none. What the text itself holds will lie below `keep_in`,
+    in a folder of the project. InvalidRequest with a violation for each fault.
     """
     findings = Findings()
     if _PROJECT.fullmatch(name) is None:
@@ -62,7 +66,7 @@ def plan(
     # As compose has it: profiles that are chosen in .env count where none are given.
     named = project.variables.get(_PROFILES, "").split(",")
     chosen = _chosen(project, profiles or [one.strip() for one in named if one.strip()], findings)
-    planned = _planned(name, project, chosen, read, findings)
+    planned = _planned(name, project, chosen, read, keep_in / name, findings)
     findings.raise_faults()
     return planned
 
@@ -72,6 +76,7 @@ def _planned(
     project: Project,
     chosen: Mapping[str, Any],
     read: Read,
+    folder: Path,
     findings: Findings,
 ) -> StackPlan:
     known = frozenset(chosen)
@@ -91,11 +96,14 @@ def _planned(
         configs=project.configs,
         containers={one: names[0] for one, names in containers.items() if names},
         is_there=lambda path: read(path) is not None,
+        folder=folder,
+        files={},
     )
     found = []
     taken: dict[str, str] = {}
-    for one in order:
-        spec = services.read(one, chosen[one], around, findings)
+    specs = {one: services.read(one, chosen[one], around, findings) for one in order}
+    give_aliases(chosen, specs, findings)
+    for one, spec in specs.items():
         for violation in violations(spec):
             findings.fault(f"services.{one}", f"{violation.field} {violation.description}")
         for container in containers[one]:
@@ -110,6 +118,7 @@ def _planned(
         containers=tuple(found),
         networks=resources.networks(project.networks, networks, used, findings),
         volumes=resources.volumes(project.volumes, volumes, findings),
+        files=tuple(around.files.values()),
         fields=tuple(dict.fromkeys(findings.verdicts)),
     )
 

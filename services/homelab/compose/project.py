@@ -77,6 +77,20 @@ class Loader:
             )
         return project
 
+    def _located(
+        self, entry: dict[str, Any], section: str, path: str, directory: Path, variables: Mapping[str, str]
+    ) -> None:
+        """A secret's or config's file with its whole path; a config from a variable with its content."""
+        if isinstance(entry.get("file"), str):
+            entry["file"] = absolute(entry["file"], directory)
+        variable = entry.get("environment")
+        if section == "configs" and isinstance(variable, str):
+            if variable in variables:
+                entry["content"] = variables[variable]
+            else:
+                said = f"the variable {variable} is not set; set it in variables or .env"
+                self._findings.fault(f"{path}.environment", said)
+
     def _passed(self, service: dict[str, Any], variables: Mapping[str, str], path: str) -> dict[str, Any]:
         """With the values of variables that are named alone: they are passed on, where there are any."""
         try:
@@ -139,8 +153,8 @@ class Loader:
             entry = dict(one or {})
             if section == "services":
                 entry = located(entry, directory)
-            elif section in ("secrets", "configs") and isinstance(entry.get("file"), str):
-                entry["file"] = absolute(entry["file"], directory)
+            elif section in ("secrets", "configs"):
+                self._located(entry, section, path, directory, project.variables)
             getattr(project, section)[name] = entry
 
     def _included(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nixcc.homelab.v1 import container_pb2 as pb
+from nixcc.homelab.v1 import stack_pb2
 from services.homelab.compose.verdicts import Findings
 
 
@@ -22,6 +23,9 @@ class Surroundings:
     # The first container of each service.
     containers: Mapping[str, str]
     is_there: Callable[[Path], bool]
+    # Where files are kept that the compose file itself holds, and those found, by path.
+    folder: Path
+    files: dict[str, stack_pb2.StackFile]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,23 @@ _SECCOMP = "seccomp="
 
 
 class Materials:
-    """Reads the host's files. `allowed`: folders that they must lie in; none: anywhere."""
+    """Reads the host's files. `allowed`: folders that they must lie in; none: anywhere.
 
-    def __init__(self, allowed: Sequence[Path] = ()) -> None:
+    `files`: where files lie that stacks hold themselves; these are always allowed.
+    """
+
+    def __init__(
+        self, allowed: Sequence[Path] = (), files: Path = Path("/var/lib/nixcc/homelab/stacks")
+    ) -> None:
         self._allowed = allowed
+        self.files = files
 
     def outside(self, spec: pb.Container) -> Sequence[Violation]:
         """Paths that are not allowed, as they are written."""
         return [
             Violation(field, f"is not in {self._folders()}")
             for field, path in paths(spec)
-            if self._allowed and not host_files.within(path, self._allowed)
+            if self._allowed and not host_files.within(path, [*self._allowed, self.files])
         ]
 
     def gather(self, spec: pb.Container, volumes: Mapping[str, str]) -> Material:

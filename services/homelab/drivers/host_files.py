@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from common.errors import Forbidden, InvalidRequest, NotFound
+from common.whole_file import write_whole
 
 # Bytes; more is no file of variables.
 _MOST = 1024 * 1024
@@ -47,6 +49,34 @@ def make_folder(path: str) -> None:
             f"the folder {path} can't be made: {error.strerror}",
             next_step="make it by hand, or choose another",
         ) from error
+
+
+def keep(path: str, content: str, mode: int) -> None:
+    """Writes a file of the daemon's own, whole or not at all; one that is so already is left alone."""
+    file = Path(path)
+    try:
+        if file.exists() and file.read_bytes() == content.encode() and file.stat().st_mode & 0o7777 == mode:
+            return
+        write_whole(file, content.encode())
+        file.chmod(mode)  # whatever the daemon's own mask is
+    except OSError as error:
+        raise InvalidRequest(
+            f"{path} can't be written: {error.strerror}", next_step="make room, or mend the folder"
+        ) from error
+
+
+def drop(folder: Path, kept: Collection[str] = ()) -> None:
+    """Removes files of the daemon's own from a folder, but for those kept, and the folder if it is empty then.
+
+    What can't be removed stays: it does no harm.
+    """
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if str(file) not in kept:
+            with contextlib.suppress(OSError):
+                file.unlink()
+    if not kept:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def within(path: str, allowed: Sequence[Path]) -> bool:

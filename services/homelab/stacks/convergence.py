@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from common.errors import ControlError, WrongState
 from common.manager import Applied, Report
@@ -10,6 +11,7 @@ from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.inventory import Inventory
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.containers.waiting import until_ended, until_well
+from services.homelab.drivers import host_files
 from services.homelab.drivers.base import Engine
 from services.homelab.kinds.network import ContainerNetworkKind
 from services.homelab.kinds.volume import ContainerVolumeKind
@@ -19,16 +21,19 @@ from services.homelab.stacks import projects
 class Convergence:
     """For one engine."""
 
-    def __init__(self, engine: Engine, inventory: Inventory, keeper: ContainerKeeper) -> None:
+    def __init__(self, engine: Engine, inventory: Inventory, keeper: ContainerKeeper, files: Path) -> None:
         self._engine = engine
         self._inventory = inventory
         self._keeper = keeper
+        self._files = files
         self._networks = ContainerNetworkKind(engine)
         self._volumes = ContainerVolumeKind(engine)
 
     def apply(self, project: str, spec: pb.Stack, report: Report) -> Applied:
         """Makes it so. What fails holds up only those that wait for it; the first error is raised at the end."""
         done: list[str] = []
+        for file in spec.files:
+            host_files.keep(file.path, file.content, file.mode)
         for network in spec.networks:
             labels = {projects.PROJECT: project, projects.NETWORK: _short(network.name, project)}
             done += _changed(self._networks.make(network.name, network.spec, labels))
@@ -45,6 +50,8 @@ class Convergence:
         for row in projects.of_project(self._engine.networks.list(), project):
             if row["Name"] not in kept:
                 done += _changed(self._networks.delete(str(row["Name"])))
+        # Only now: what was replaced could have come back with them.
+        host_files.drop(self._files / project, {file.path for file in spec.files})
         return Applied("; ".join(done) or "was so already", changed=bool(done))
 
     def remove(self, project: str) -> Applied:
@@ -54,6 +61,7 @@ class Convergence:
             done += _changed(self._keeper.remove(member.name))
         for row in projects.of_project(self._engine.networks.list(), project):
             done += _changed(self._networks.delete(str(row["Name"])))
+        host_files.drop(self._files / project)
         return Applied(
             "; ".join([*done, "its volumes stay"]) if done else "was gone already", changed=bool(done)
         )

@@ -25,7 +25,7 @@ def fill(name: str, spec: pb.Stack, materials: Materials) -> Sequence[Violation]
     where = "compose" if spec.HasField("compose") else "compose_file"
     file = f"{spec.compose_file}: " if spec.compose_file else ""
     try:
-        found = _planned(name, spec)
+        found = _planned(name, spec, materials.files)
     except InvalidRequest as error:
         return [Violation(where, file + _said(violation)) for violation in error.violations]
     except ControlError as error:
@@ -54,6 +54,7 @@ def put(found: StackPlan, spec: pb.Stack) -> None:
         ("containers", found.containers),
         ("networks", [one for one in found.networks if one.HasField("spec")]),
         ("volumes", [one for one in found.volumes if one.HasField("spec")]),
+        ("files", found.files),
     ):
         spec.ClearField(field)  # type: ignore[arg-type]
         getattr(spec, field).extend(parts)
@@ -67,8 +68,9 @@ def plan_text(
     variables: Mapping[str, str],
     profiles: Sequence[str],
     environment_files: Sequence[str],
+    keep_in: Path,
 ) -> StackPlan:
-    """What a compose file means; InvalidRequest."""
+    """What a compose file means, and the files that it holds below `keep_in`; InvalidRequest."""
     if not os.path.isabs(directory):
         raise InvalidRequest(
             "where relative paths of the compose file begin must be told",
@@ -83,10 +85,11 @@ def plan_text(
         profiles=profiles,
         environment_files=[Path(one) for one in environment_files] or None,
         read=_read,
+        keep_in=keep_in,
     )
 
 
-def _planned(name: str, spec: pb.Stack) -> StackPlan:
+def _planned(name: str, spec: pb.Stack, keep_in: Path) -> StackPlan:
     if spec.HasField("compose"):
         text, folder = spec.compose, "/"
     else:
@@ -99,6 +102,7 @@ def _planned(name: str, spec: pb.Stack) -> StackPlan:
         variables=spec.variables,
         profiles=spec.profiles,
         environment_files=spec.environment_files,
+        keep_in=keep_in,
     )
 
 

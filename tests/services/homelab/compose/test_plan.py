@@ -247,6 +247,40 @@ def test_of_a_file_that_is_extended_only_what_is_taken_counts(planned: Planned) 
         planned(text % "bad", files)
 
 
+def test_what_the_file_itself_holds_becomes_files(planned: Planned) -> None:
+    text = """
+services:
+  a:
+    image: x
+    configs: [c, {source: d, target: /etc/d, mode: 0440}]
+configs:
+  c: {content: "$${A} ${A}"}
+  d: {environment: A}
+"""
+    found = planned(text, {".env": "A=1"}, keep_in=Path("/state"))
+    assert [(one.content, one.mode) for one in found.files] == [("${A} 1", 0o444), ("1", 0o440)]
+    assert [(one.source, one.target, one.read_only) for one in spec(found).mounts] == [
+        (found.files[0].path, "/c", True),
+        (found.files[1].path, "/etc/d", True),
+    ]
+    assert all(Path(one.path).parent == Path("/state/demo") for one in found.files)
+    other = planned(text, {".env": "A=2"}, keep_in=Path("/state"))
+    assert not {one.path for one in other.files} & {one.path for one in found.files}
+    with pytest.raises(InvalidRequest, match=r"configs.d.environment: the variable A is not set.*line 8"):
+        planned(text.replace(" ${A}", ""))
+
+
+def test_links_give_aliases(planned: Planned) -> None:
+    text = "services: {a: {image: x, links: ['b:db', c]}, b: {image: y}, c: {image: z}}"
+    found = planned(text)
+    assert [*spec(found, "demo-b-1").networks[0].aliases] == ["b", "db"]
+    assert all(one.verdict is Verdict.TAKEN for one in found.fields)
+    for other, says in (("b:c", "c is the name of c"), ("d:db", "in no network together")):
+        found = planned(text.replace("b:db", other).replace("}}", "}, d: {image: y, network_mode: none}}"))
+        (reason,) = [one.reason for one in found.fields if one.reason]
+        assert says in reason
+
+
 def test_the_last_of_several_at_one_place_counts(planned: Planned) -> None:
     text = json.dumps(
         {

@@ -19,7 +19,7 @@ from services.homelab.kinds.stack import StackKind
 
 @pytest.fixture
 def kind(engine: Engine, daemon: Dockerd, tmp_path: Path) -> Iterator[StackKind]:
-    made = StackKind(engine, Materials(), UpdateRecords(tmp_path / "updates.json"))
+    made = StackKind(engine, Materials(files=tmp_path / "stacks"), UpdateRecords(tmp_path / "updates.json"))
     made.watch(lambda names: None)
     yield made
     made.close()

@@ -205,3 +205,25 @@ secrets: {{key: {{file: {tmp_path}/key}}}}
     apply(spec)
     assert told(engine, "demo-web-1")["Id"] != row["Id"]
     assert differs(kind, spec) == []
+
+
+def test_a_config_that_the_file_holds(
+    kind: StackKind, filled: Filled, apply: Apply, engine: Engine, daemon: Dockerd, tmp_path: Path
+) -> None:
+    text = f"""
+services:
+  web: {{image: busybox:1, command: {SLEEP}, stop_grace_period: 1s, network_mode: none, user: '1000', configs: [c]}}
+configs: {{c: {{content: "one\\n"}}}}
+"""
+    apply(filled(text))
+    assert daemon.docker("exec", "demo-web-1", "cat", "/c").stdout == "one\n"
+    before = told(engine, "demo-web-1")["Id"]
+    assert not apply(filled(text)).changed
+    spec = filled(text.replace("one\\n", "two\\n"))
+    apply(spec)
+    assert daemon.docker("exec", "demo-web-1", "cat", "/c").stdout == "two\n"
+    assert told(engine, "demo-web-1")["Id"] != before
+    assert differs(kind, spec) == []
+    assert len([*(tmp_path / "stacks/demo").iterdir()]) == 1
+    apply(None)
+    assert not (tmp_path / "stacks/demo").exists()

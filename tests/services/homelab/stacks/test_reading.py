@@ -69,6 +69,7 @@ def test_a_name_for_what_has_none() -> None:
             variables={},
             profiles=(),
             environment_files=(),
+            keep_in=Path("/state"),
         ).name
 
     assert named("", "/srv/My Shop") == "myshop"

@@ -26,7 +26,7 @@ from nixcc.homelab.v1 import container_pb2 as nixcc_dot_homelab_dot_v1_dot_conta
 from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnixcc/homelab/v1/stack.proto\x12\x10nixcc.homelab.v1\x1a nixcc/homelab/v1/container.proto\x1a\x1fnixcc/resource/v1/options.proto\"\xca\x05\n\x05Stack\x12\"\n\x07\x63ompose\x18\x01 \x01(\tB\x0c\xd2\xc1\x18\x08(\x01h\x80\x80@p\x01H\x00\x88\x01\x01\x12)\n\x0c\x63ompose_file\x18\x02 \x01(\tB\x0e\xd2\xc1\x18\n(\x01\x62\x03/.*h\x80 H\x01\x88\x01\x01\x12.\n\x11project_directory\x18\x03 \x01(\tB\x0e\xd2\xc1\x18\n(\x01\x62\x03/.*h\x80 H\x02\x88\x01\x01\x12\x43\n\tvariables\x18\x04 \x03(\x0b\x32&.nixcc.homelab.v1.Stack.VariablesEntryB\x08\xd2\xc1\x18\x04(\x01p\x01\x12!\n\x11\x65nvironment_files\x18\x05 \x03(\tB\x06\xd2\xc1\x18\x02(\x01\x12\x18\n\x08profiles\x18\x06 \x03(\tB\x06\xd2\xc1\x18\x02(\x01\x12\x1c\n\x07running\x18\x07 \x01(\x08\x42\x06\xd2\xc1\x18\x02(\x01H\x03\x88\x01\x01\x12\x42\n\ncontainers\x18\x08 \x03(\x0b\x32 .nixcc.homelab.v1.StackContainerB\x0c\xd2\xc1\x18\x08\x30\x03:\x04name\x12>\n\x08networks\x18\t \x03(\x0b\x32\x1e.nixcc.homelab.v1.StackNetworkB\x0c\xd2\xc1\x18\x08\x30\x03:\x04name\x12>\n\x07volumes\x18\n \x03(\x0b\x32\x1d.nixcc.homelab.v1.StackVolumeB\x0e\xd2\xc1\x18\n(\x01\x30\x03:\x04name\x12;\n\x06update\x18\x0b \x01(\x0e\x32\x1e.nixcc.homelab.v1.UpdatePolicyB\x06\xd2\xc1\x18\x02(\x01H\x04\x88\x01\x01\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:%\xca\xc1\x18!\x10\x01\x1a\x06stacks*\x0c\x63ompose_file*\x07runningB\n\n\x08_composeB\x0f\n\r_compose_fileB\x14\n\x12_project_directoryB\n\n\x08_runningB\t\n\x07_update\"\xd6\x01\n\x0eStackContainer\x12\x19\n\x04name\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x1c\n\x07service\x18\x02 \x01(\tB\x06\xd2\xc1\x18\x02(\x01H\x01\x88\x01\x01\x12.\n\x04spec\x18\x03 \x01(\x0b\x32\x1b.nixcc.homelab.v1.ContainerH\x02\x88\x01\x01\x12=\n\ndepends_on\x18\x04 \x03(\x0b\x32!.nixcc.homelab.v1.StackDependencyB\x06\xd2\xc1\x18\x02(\x01\x42\x07\n\x05_nameB\n\n\x08_serviceB\x07\n\x05_spec\"\xc6\x01\n\x0fStackDependency\x12\x14\n\x07service\x18\x01 \x01(\tH\x00\x88\x01\x01\x12=\n\tcondition\x18\x02 \x01(\x0e\x32%.nixcc.homelab.v1.DependencyConditionH\x01\x88\x01\x01\x12\x14\n\x07restart\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x15\n\x08required\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\n\n\x08_serviceB\x0c\n\n_conditionB\n\n\x08_restartB\x0b\n\t_required\"r\n\x0cStackNetwork\x12\x19\n\x04name\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x35\n\x04spec\x18\x02 \x01(\x0b\x32\".nixcc.homelab.v1.ContainerNetworkH\x01\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_spec\"p\n\x0bStackVolume\x12\x19\n\x04name\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x34\n\x04spec\x18\x02 \x01(\x0b\x32!.nixcc.homelab.v1.ContainerVolumeH\x01\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_spec*\xa3\x01\n\x13\x44\x65pendencyCondition\x12$\n DEPENDENCY_CONDITION_UNSPECIFIED\x10\x00\x12 \n\x1c\x44\x45PENDENCY_CONDITION_STARTED\x10\x01\x12 \n\x1c\x44\x45PENDENCY_CONDITION_HEALTHY\x10\x02\x12\"\n\x1e\x44\x45PENDENCY_CONDITION_COMPLETED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnixcc/homelab/v1/stack.proto\x12\x10nixcc.homelab.v1\x1a nixcc/homelab/v1/container.proto\x1a\x1fnixcc/resource/v1/options.proto\"\x86\x06\n\x05Stack\x12\"\n\x07\x63ompose\x18\x01 \x01(\tB\x0c\xd2\xc1\x18\x08(\x01h\x80\x80@p\x01H\x00\x88\x01\x01\x12)\n\x0c\x63ompose_file\x18\x02 \x01(\tB\x0e\xd2\xc1\x18\n(\x01\x62\x03/.*h\x80 H\x01\x88\x01\x01\x12.\n\x11project_directory\x18\x03 \x01(\tB\x0e\xd2\xc1\x18\n(\x01\x62\x03/.*h\x80 H\x02\x88\x01\x01\x12\x43\n\tvariables\x18\x04 \x03(\x0b\x32&.nixcc.homelab.v1.Stack.VariablesEntryB\x08\xd2\xc1\x18\x04(\x01p\x01\x12!\n\x11\x65nvironment_files\x18\x05 \x03(\tB\x06\xd2\xc1\x18\x02(\x01\x12\x18\n\x08profiles\x18\x06 \x03(\tB\x06\xd2\xc1\x18\x02(\x01\x12\x1c\n\x07running\x18\x07 \x01(\x08\x42\x06\xd2\xc1\x18\x02(\x01H\x03\x88\x01\x01\x12\x42\n\ncontainers\x18\x08 \x03(\x0b\x32 .nixcc.homelab.v1.StackContainerB\x0c\xd2\xc1\x18\x08\x30\x03:\x04name\x12>\n\x08networks\x18\t \x03(\x0b\x32\x1e.nixcc.homelab.v1.StackNetworkB\x0c\xd2\xc1\x18\x08\x30\x03:\x04name\x12>\n\x07volumes\x18\n \x03(\x0b\x32\x1d.nixcc.homelab.v1.StackVolumeB\x0e\xd2\xc1\x18\n(\x01\x30\x03:\x04name\x12;\n\x06update\x18\x0b \x01(\x0e\x32\x1e.nixcc.homelab.v1.UpdatePolicyB\x06\xd2\xc1\x18\x02(\x01H\x04\x88\x01\x01\x12:\n\x05\x66iles\x18\x0c \x03(\x0b\x32\x1b.nixcc.homelab.v1.StackFileB\x0e\xd2\xc1\x18\n(\x01\x30\x03:\x04path\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:%\xca\xc1\x18!\x10\x01\x1a\x06stacks*\x0c\x63ompose_file*\x07runningB\n\n\x08_composeB\x0f\n\r_compose_fileB\x14\n\x12_project_directoryB\n\n\x08_runningB\t\n\x07_update\"}\n\tStackFile\x12\x19\n\x04path\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x1c\n\x07\x63ontent\x18\x02 \x01(\tB\x06\xd2\xc1\x18\x02p\x01H\x01\x88\x01\x01\x12\x19\n\x04mode\x18\x03 \x01(\rB\x06\xd2\xc1\x18\x02@\x04H\x02\x88\x01\x01\x42\x07\n\x05_pathB\n\n\x08_contentB\x07\n\x05_mode\"\xd6\x01\n\x0eStackContainer\x12\x19\n\x04name\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x1c\n\x07service\x18\x02 \x01(\tB\x06\xd2\xc1\x18\x02(\x01H\x01\x88\x01\x01\x12.\n\x04spec\x18\x03 \x01(\x0b\x32\x1b.nixcc.homelab.v1.ContainerH\x02\x88\x01\x01\x12=\n\ndepends_on\x18\x04 \x03(\x0b\x32!.nixcc.homelab.v1.StackDependencyB\x06\xd2\xc1\x18\x02(\x01\x42\x07\n\x05_nameB\n\n\x08_serviceB\x07\n\x05_spec\"\xc6\x01\n\x0fStackDependency\x12\x14\n\x07service\x18\x01 \x01(\tH\x00\x88\x01\x01\x12=\n\tcondition\x18\x02 \x01(\x0e\x32%.nixcc.homelab.v1.DependencyConditionH\x01\x88\x01\x01\x12\x14\n\x07restart\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x15\n\x08required\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\n\n\x08_serviceB\x0c\n\n_conditionB\n\n\x08_restartB\x0b\n\t_required\"r\n\x0cStackNetwork\x12\x19\n\x04name\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x35\n\x04spec\x18\x02 \x01(\x0b\x32\".nixcc.homelab.v1.ContainerNetworkH\x01\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_spec\"p\n\x0bStackVolume\x12\x19\n\x04name\x18\x01 \x01(\tB\x06\xd2\xc1\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x34\n\x04spec\x18\x02 \x01(\x0b\x32!.nixcc.homelab.v1.ContainerVolumeH\x01\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_spec*\xa3\x01\n\x13\x44\x65pendencyCondition\x12$\n DEPENDENCY_CONDITION_UNSPECIFIED\x10\x00\x12 \n\x1c\x44\x45PENDENCY_CONDITION_STARTED\x10\x01\x12 \n\x1c\x44\x45PENDENCY_CONDITION_HEALTHY\x10\x02\x12\"\n\x1e\x44\x45PENDENCY_CONDITION_COMPLETED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,8 +57,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STACK'].fields_by_name['volumes']._serialized_options = b'\322\301\030\n(\0010\003:\004name'
   _globals['_STACK'].fields_by_name['update']._loaded_options = None
   _globals['_STACK'].fields_by_name['update']._serialized_options = b'\322\301\030\002(\001'
+  _globals['_STACK'].fields_by_name['files']._loaded_options = None
+  _globals['_STACK'].fields_by_name['files']._serialized_options = b'\322\301\030\n(\0010\003:\004path'
   _globals['_STACK']._loaded_options = None
   _globals['_STACK']._serialized_options = b'\312\301\030!\020\001\032\006stacks*\014compose_file*\007running'
+  _globals['_STACKFILE'].fields_by_name['path']._loaded_options = None
+  _globals['_STACKFILE'].fields_by_name['path']._serialized_options = b'\322\301\030\002\010\001'
+  _globals['_STACKFILE'].fields_by_name['content']._loaded_options = None
+  _globals['_STACKFILE'].fields_by_name['content']._serialized_options = b'\322\301\030\002p\001'
+  _globals['_STACKFILE'].fields_by_name['mode']._loaded_options = None
+  _globals['_STACKFILE'].fields_by_name['mode']._serialized_options = b'\322\301\030\002@\004'
   _globals['_STACKCONTAINER'].fields_by_name['name']._loaded_options = None
   _globals['_STACKCONTAINER'].fields_by_name['name']._serialized_options = b'\322\301\030\002\010\001'
   _globals['_STACKCONTAINER'].fields_by_name['service']._loaded_options = None
@@ -69,18 +77,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STACKNETWORK'].fields_by_name['name']._serialized_options = b'\322\301\030\002\010\001'
   _globals['_STACKVOLUME'].fields_by_name['name']._loaded_options = None
   _globals['_STACKVOLUME'].fields_by_name['name']._serialized_options = b'\322\301\030\002\010\001'
-  _globals['_DEPENDENCYCONDITION']._serialized_start=1483
-  _globals['_DEPENDENCYCONDITION']._serialized_end=1646
+  _globals['_DEPENDENCYCONDITION']._serialized_start=1670
+  _globals['_DEPENDENCYCONDITION']._serialized_end=1833
   _globals['_STACK']._serialized_start=118
-  _globals['_STACK']._serialized_end=832
-  _globals['_STACK_VARIABLESENTRY']._serialized_start=671
-  _globals['_STACK_VARIABLESENTRY']._serialized_end=719
-  _globals['_STACKCONTAINER']._serialized_start=835
-  _globals['_STACKCONTAINER']._serialized_end=1049
-  _globals['_STACKDEPENDENCY']._serialized_start=1052
-  _globals['_STACKDEPENDENCY']._serialized_end=1250
-  _globals['_STACKNETWORK']._serialized_start=1252
-  _globals['_STACKNETWORK']._serialized_end=1366
-  _globals['_STACKVOLUME']._serialized_start=1368
-  _globals['_STACKVOLUME']._serialized_end=1480
+  _globals['_STACK']._serialized_end=892
+  _globals['_STACK_VARIABLESENTRY']._serialized_start=731
+  _globals['_STACK_VARIABLESENTRY']._serialized_end=779
+  _globals['_STACKFILE']._serialized_start=894
+  _globals['_STACKFILE']._serialized_end=1019
+  _globals['_STACKCONTAINER']._serialized_start=1022
+  _globals['_STACKCONTAINER']._serialized_end=1236
+  _globals['_STACKDEPENDENCY']._serialized_start=1239
+  _globals['_STACKDEPENDENCY']._serialized_end=1437
+  _globals['_STACKNETWORK']._serialized_start=1439
+  _globals['_STACKNETWORK']._serialized_end=1553
+  _globals['_STACKVOLUME']._serialized_start=1555
+  _globals['_STACKVOLUME']._serialized_end=1667
 # @@protoc_insertion_point(module_scope)

@@ -84,6 +84,7 @@ class Stack(google.protobuf.message.Message):
     NETWORKS_FIELD_NUMBER: builtins.int
     VOLUMES_FIELD_NUMBER: builtins.int
     UPDATE_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
     compose: builtins.str
     """The compose file's text. This or `compose_file`."""
     compose_file: builtins.str
@@ -118,6 +119,10 @@ class Stack(google.protobuf.message.Message):
     def volumes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StackVolume]:
         """Its volumes, read from the compose file. They are made with the containers; one that leaves the file stays."""
 
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StackFile]:
+        """Files that the compose file itself holds, read from it. They are written before containers are made."""
+
     def __init__(
         self,
         *,
@@ -132,9 +137,10 @@ class Stack(google.protobuf.message.Message):
         networks: collections.abc.Iterable[global___StackNetwork] | None = ...,
         volumes: collections.abc.Iterable[global___StackVolume] | None = ...,
         update: nixcc.homelab.v1.container_pb2.UpdatePolicy.ValueType | None = ...,
+        files: collections.abc.Iterable[global___StackFile] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_compose", b"_compose", "_compose_file", b"_compose_file", "_project_directory", b"_project_directory", "_running", b"_running", "_update", b"_update", "compose", b"compose", "compose_file", b"compose_file", "project_directory", b"project_directory", "running", b"running", "update", b"update"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_compose", b"_compose", "_compose_file", b"_compose_file", "_project_directory", b"_project_directory", "_running", b"_running", "_update", b"_update", "compose", b"compose", "compose_file", b"compose_file", "containers", b"containers", "environment_files", b"environment_files", "networks", b"networks", "profiles", b"profiles", "project_directory", b"project_directory", "running", b"running", "update", b"update", "variables", b"variables", "volumes", b"volumes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_compose", b"_compose", "_compose_file", b"_compose_file", "_project_directory", b"_project_directory", "_running", b"_running", "_update", b"_update", "compose", b"compose", "compose_file", b"compose_file", "containers", b"containers", "environment_files", b"environment_files", "files", b"files", "networks", b"networks", "profiles", b"profiles", "project_directory", b"project_directory", "running", b"running", "update", b"update", "variables", b"variables", "volumes", b"volumes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_compose", b"_compose"]) -> typing.Literal["compose"] | None: ...
     @typing.overload
@@ -147,6 +153,39 @@ class Stack(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_update", b"_update"]) -> typing.Literal["update"] | None: ...
 
 global___Stack = Stack
+
+@typing.final
+class StackFile(google.protobuf.message.Message):
+    """A file that a compose file holds: a config with content."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    CONTENT_FIELD_NUMBER: builtins.int
+    MODE_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Where it lies on the host; the name tells of the content, so that another content is another file."""
+    content: builtins.str
+    """What is in it."""
+    mode: builtins.int
+    """Who may read it."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str | None = ...,
+        content: builtins.str | None = ...,
+        mode: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_content", b"_content", "_mode", b"_mode", "_path", b"_path", "content", b"content", "mode", b"mode", "path", b"path"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_content", b"_content", "_mode", b"_mode", "_path", b"_path", "content", b"content", "mode", b"mode", "path", b"path"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_content", b"_content"]) -> typing.Literal["content"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mode", b"_mode"]) -> typing.Literal["mode"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_path", b"_path"]) -> typing.Literal["path"] | None: ...
+
+global___StackFile = StackFile
 
 @typing.final
 class StackContainer(google.protobuf.message.Message):
