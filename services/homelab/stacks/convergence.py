@@ -31,17 +31,13 @@ class Convergence:
 
     def apply(self, project: str, spec: pb.Stack, report: Report) -> Applied:
         """Makes it so. What fails holds up only those that wait for it; the first error is raised at the end."""
-        done: list[str] = []
         for file in spec.files:
             host_files.keep(file.path, file.content, file.mode)
-        for network in spec.networks:
-            labels = {projects.PROJECT: project, projects.NETWORK: _short(network.name, project)}
-            done += _changed(self._networks.make(network.name, network.spec, labels))
-        for volume in spec.volumes:
-            labels = {projects.PROJECT: project, projects.VOLUME: _short(volume.name, project)}
-            done += _changed(self._volumes.make(volume.name, volume.spec, labels))
+        done, wrong = self._places(project, spec)
         done += self._take_over(project, spec)
         done += self._containers(project, spec, report)
+        if wrong:
+            raise wrong[0]
         wanted = {one.name for one in spec.containers}
         for member in self._members(project):
             if member.name not in wanted:
@@ -65,6 +61,24 @@ class Convergence:
         return Applied(
             "; ".join([*done, "its volumes stay"]) if done else "was gone already", changed=bool(done)
         )
+
+    def _places(self, project: str, spec: pb.Stack) -> tuple[list[str], list[WrongState]]:
+        """Networks and volumes. One that is there and differs holds up no container: they are in it as it is."""
+        done: list[str] = []
+        wrong: list[WrongState] = []
+        for network in spec.networks:
+            labels = {projects.PROJECT: project, projects.NETWORK: _short(network.name, project)}
+            try:
+                done += _changed(self._networks.make(network.name, network.spec, labels))
+            except WrongState as error:
+                wrong.append(error)
+        for volume in spec.volumes:
+            labels = {projects.PROJECT: project, projects.VOLUME: _short(volume.name, project)}
+            try:
+                done += _changed(self._volumes.make(volume.name, volume.spec, labels))
+            except WrongState as error:
+                wrong.append(error)
+        return done, wrong
 
     def _members(self, project: str) -> Sequence[projects.Member]:
         return projects.members(self._inventory.list()).get(project, ())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ControlError
+from common.errors import ControlError, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1 import stack_pb2 as pb
 from reconciler.diff import diff
@@ -93,6 +93,17 @@ def test_what_leaves_the_file_goes_and_its_data_stays(
     apply(None)
     assert kind.detect(["demo"])["demo"] is None
     assert engine.volumes.inspect("demo_data") is not None
+
+
+def test_a_network_that_can_not_be_changed_holds_up_no_container(
+    filled: Filled, apply: Apply, engine: Engine
+) -> None:
+    web = f"services: {{web: {{image: 'busybox:1', command: '{SLEEP}'}}}}\n"
+    apply(filled(web + "networks: {default: {internal: true}}"))
+    engine.containers.kill("demo-web-1")
+    with pytest.raises(WrongState, match="demo-web-1 is in the network demo_default"):
+        apply(filled(web + "networks: {default: {internal: true, attachable: true}}"))
+    assert told(engine, "demo-web-1")["State"]["Running"]
 
 
 def test_stopped_as_a_whole(kind: StackKind, filled: Filled, apply: Apply, engine: Engine) -> None:
