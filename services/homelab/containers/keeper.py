@@ -17,7 +17,7 @@ from services.homelab.containers.image_names import is_identifier
 from services.homelab.containers.inventory import Inventory, Listed
 from services.homelab.containers.material import Materials
 from services.homelab.containers.normalisation import NEW, OLD
-from services.homelab.containers.waiting import until_gone, until_well
+from services.homelab.containers.waiting import last_output, until_gone, until_well
 from services.homelab.drivers.base import Engine, Json
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.image_updates.transition import updated
@@ -146,7 +146,16 @@ class ContainerKeeper:
         if name + NEW in listed.rows or name + OLD in listed.rows:
             # Told as a difference, so that the next step ends what was begun.
             spec.labels[spec_label.LEFTOVER] = "an earlier replacement did not end"
-        return Detected(spec, unhealthy=_unhealthy(inspected))
+        return Detected(spec, unhealthy=self._unhealthy(inspected))
+
+    def _unhealthy(self, inspected: Json) -> str:
+        told = view(inspected)
+        if told.health is Health.UNHEALTHY:
+            return f"its health check fails: {told.health_output or 'without a word'}"
+        if (inspected.get("State") or {}).get("Restarting"):
+            said = last_output(self._engine, told.id)
+            return f"it keeps ending: exit code {told.exit_code}, {told.restarts} restarts{said}"
+        return ""
 
     def _spec(self, inspected: Json, listed: Listed) -> pb.Container:
         inspected = self._adoptions.labelled(inspected)
@@ -249,15 +258,6 @@ def _joins(inspected: Json) -> bool:
     """Whether networks can be changed while it lives."""
     mode = str((inspected.get("HostConfig") or {}).get("NetworkMode") or "")
     return mode not in ("none", "host") and not mode.startswith("container:")
-
-
-def _unhealthy(inspected: Json) -> str:
-    told = view(inspected)
-    if told.health is Health.UNHEALTHY:
-        return f"its health check fails: {told.health_output or 'without a word'}"
-    if (inspected.get("State") or {}).get("Restarting"):
-        return f"it keeps ending: exit code {told.exit_code}, {told.restarts} restarts"
-    return ""
 
 
 def _told(name: str, done: Sequence[str]) -> Applied:

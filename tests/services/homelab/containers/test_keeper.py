@@ -187,3 +187,12 @@ def test_a_network_that_comes_later(
     apply("web", spec)
     assert not differing(spec, seen(keeper).spec)
     keeper.remove("web")
+
+
+def test_one_that_the_engine_starts_for_ever_is_told_with_its_own_words(
+    keeper: ContainerKeeper, apply: Apply, made: Made
+) -> None:
+    always = {"condition": "RESTART_CONDITION_ALWAYS"}
+    apply("web", made(command=["sh", "-c", "echo no database; exit 3"], restart=always))
+    until(lambda: "it keeps ending: exit code 3" in seen(keeper).unhealthy, 20)
+    until(lambda: "the last it said: no database" in seen(keeper).unhealthy, 20)
