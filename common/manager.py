@@ -38,6 +38,14 @@ class Action(StrEnum):
     DELETE = "DELETE"
 
 
+class Outlook(StrEnum):
+    """How something that is not well goes on by itself."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    STARTING = "STARTING"
+    STALLED = "STALLED"
+
+
 # No slots: with frozen generics Python 3.11 fails on Detected[T](…).
 @dataclass(frozen=True)
 class Detected(Generic[S]):
@@ -50,6 +58,10 @@ class Detected(Generic[S]):
     pending: Sequence[str] = ()
     # Why it exists but does not work; empty: it does.
     unhealthy: str = ""
+    # How it goes on by itself where it does not work.
+    outlook: Outlook = Outlook.UNSPECIFIED
+    # When to look again, in seconds, where nothing tells of the change; 0: something does.
+    look_again: int = 0
 
 
 # None: it does not exist. An error: it can't be told.

@@ -241,6 +241,8 @@ class ManagerServicer(manager_pb2_grpc.ManagerServiceServicer):
                     detection.pending.extend(result.pending)
                 if result.unhealthy:
                     detection.unhealthy = result.unhealthy
+                    detection.outlook = pb.Outlook.Value(f"OUTLOOK_{result.outlook}")
+                    detection.look_again_seconds = result.look_again
         return response
 
     def _render(self, item: pb.RenderItem) -> pb.Rendering:

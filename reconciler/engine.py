@@ -22,7 +22,7 @@ from reconciler.events import EventLog
 from reconciler.link import ServiceLink
 from reconciler.observation import fingerprint, observe
 from reconciler.observer import Observer
-from reconciler.outcome import Blocked, Done, Outcome, failed
+from reconciler.outcome import After, Blocked, Done, Outcome, failed
 from reconciler.queue import Priority
 from reconciler.reconcile import Reconciler
 from reconciler.renderings import Renderings
@@ -127,9 +127,9 @@ class Engine:
             results = await asyncio.gather(*map(self._now, todo), return_exceptions=True)
             outcomes.update(zip((entry.ref for entry in todo), results, strict=True))
             # Whoever waited for one of these can go on now.
-            progress = any(isinstance(result, Done) and result.changed for result in results)
+            progress = any(isinstance(result, Done | After) and result.changed for result in results)
             todo = [e for e, r in zip(todo, results, strict=True) if isinstance(r, Blocked) and r.on]
-        changed = sum(isinstance(result, Done) and result.changed for result in outcomes.values())
+        changed = sum(isinstance(result, Done | After) and result.changed for result in outcomes.values())
         bad = sum(isinstance(result, BaseException) or failed(result) for result in outcomes.values())
         bad += sum(isinstance(r, Blocked) and not r.on for r in outcomes.values())
         return PassResult(count, changed, bad, time.perf_counter() - start)

@@ -29,6 +29,9 @@ class Observation:
     error: ControlError | None = None
     pending: tuple[str, ...] = ()
     unhealthy: str = ""
+    outlook: pb.Outlook.ValueType = pb.OUTLOOK_UNSPECIFIED
+    # Seconds; 0: hints tell.
+    look_again: int = 0
     # The spec with what only the loop knows filled in; None: it is as stored.
     filled: Message | None = None
     # Equal fingerprints of two looks mean an equal host.
@@ -81,6 +84,8 @@ def observe(
         differences=differences,
         pending=pending,
         unhealthy=detection.unhealthy,
+        outlook=detection.outlook,
+        look_again=detection.look_again_seconds,
         fingerprint=fingerprint(detection),
     )
 

@@ -17,9 +17,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """Look again after `seconds`."""
+    """Look again after `seconds`. `changed`: the host was changed on the way."""
 
     seconds: float
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

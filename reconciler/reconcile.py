@@ -142,7 +142,7 @@ class Reconciler:
             return self._unreadable(entry, seen.error)
         if seen.in_sync:
             entry.noticed = 0.0
-            return verdicts.converged(seen), Done()
+            return verdicts.converged(seen), _settled(seen)
         reason, sentence = self._observer.held_back(entry, info)
         if reason:
             left = suspended_for(entry.resource.policy)
@@ -338,7 +338,7 @@ class Reconciler:
         entry.applied = True
         if seen.in_sync and not entry.deleting:
             self._record.tell(entry, step.action, result.message, healed=step.heal)
-            return verdicts.converged(seen), Done(changed=True)
+            return verdicts.converged(seen), _settled(seen, changed=True)
         if seen.error is not None and not entry.deleting:
             return self._unreadable(entry, seen.error)
         # Done without an error, and still different: the driver or somebody else undid it.
@@ -362,6 +362,10 @@ class Reconciler:
         outcome = await self._record.remove(entry, reason, message)
         self._flapping.forget(entry.ref)
         return outcome
+
+
+def _settled(seen: Observation, *, changed: bool = False) -> Outcome:
+    return After(seen.look_again, changed) if seen.look_again else Done(changed)
 
 
 def _orphan(entry: Entry) -> bool:

@@ -18,7 +18,14 @@ def converged(seen: Observation) -> Aspects:
     if seen.pending:
         in_sync = Aspect(TRUE, "Pending", f"takes effect later: {', '.join(seen.pending)}")
     if seen.unhealthy:
-        return {READY: Aspect(FALSE, "Unhealthy", seen.unhealthy), IN_SYNC: in_sync}
+        starts = seen.outlook == pb.OUTLOOK_STARTING
+        told = Aspect(FALSE, "Starting" if starts else "Unhealthy", seen.unhealthy)
+        aspects = {READY: told, IN_SYNC: in_sync}
+        if starts:
+            aspects[RECONCILING] = Aspect(TRUE, told.reason, seen.unhealthy)
+        elif seen.outlook == pb.OUTLOOK_STALLED:
+            aspects[STALLED] = Aspect(TRUE, told.reason, seen.unhealthy)
+        return aspects
     return {READY: Aspect(TRUE, in_sync.reason, in_sync.message), IN_SYNC: in_sync}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from common import manager_server
 from common.errors import HostUnavailable
-from common.manager import Action
+from common.manager import Action, Outlook
 from nixcc.resource.v1 import resource_pb2
 from plane import Plane, condition, eventually, plane, ready, resource
 from reconciler.link import ServiceLink
@@ -116,6 +116,34 @@ async def test_a_status_that_can_not_be_written_is_written_later(
     disk.full = False
 
     await cp.until("Widget", "one", lambda r: condition(r, "Ready").reason == "Unhealthy")
+
+
+async def test_what_is_not_well_is_looked_at_again_without_a_hint_where_it_asks_for_it(
+    cp: Plane, host: WidgetHost
+) -> None:
+    host.unhealthy["one"], host.outlook["one"] = "it ended just now", (Outlook.STALLED, 1)
+    await cp.apply(resource(Widget(size=1), "one"))
+    stalled = await cp.until("Widget", "one", lambda r: condition(r, "Stalled").reason == "Unhealthy")
+    assert condition(stalled, "Ready").message == "it ended just now"
+
+    host.unhealthy.clear()
+    host.outlook.clear()
+
+    await cp.until_ready("Widget", "one")
+    assert host.applied("one") == [Action.CREATE]
+
+
+async def test_others_wait_for_what_starts(cp: Plane, host: WidgetHost) -> None:
+    host.unhealthy["one"], host.outlook["one"] = "its check has not passed yet", (Outlook.STARTING, 0)
+    first = resource_pb2.ResourceReference(kind="Widget", name="one")
+    await cp.apply(resource(Widget(size=1), "one"), resource(Widget(size=1), "two", depends_on=[first]))
+    await cp.until("Widget", "one", lambda r: condition(r, "Ready").reason == "Starting")
+    await cp.until("Widget", "two", lambda r: condition(r, "Ready").reason == "DependencyNotReady")
+
+    host.unhealthy.clear()
+    host.hint("one")
+
+    await cp.until_ready("Widget", "two")
 
 
 async def test_a_look_at_the_old_spec_is_never_told_as_one_at_the_new(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from google.protobuf import any_pb2
 
@@ -34,6 +36,18 @@ def test_what_takes_effect_later_is_ready_and_said() -> None:
 def test_what_is_as_declared_and_does_not_work_is_not_ready() -> None:
     told = verdicts.converged(Observation(packed=HOST, unhealthy="the unit failed"))
     assert told == {READY: Aspect(FALSE, "Unhealthy", "the unit failed"), IN_SYNC: Aspect(TRUE, "InSync")}
+
+
+def test_what_starts_is_on_its_way_and_what_never_will_be_well_is_stalled() -> None:
+    starts = verdicts.converged(
+        Observation(packed=HOST, unhealthy="no word yet", outlook=pb.OUTLOOK_STARTING)
+    )
+    never = verdicts.converged(Observation(packed=HOST, unhealthy="it ends", outlook=pb.OUTLOOK_STALLED))
+
+    told = Aspect(FALSE, "Starting", "no word yet")
+    assert starts == {READY: told, IN_SYNC: Aspect(TRUE, "InSync"), RECONCILING: replace(told, status=TRUE)}
+    told = Aspect(FALSE, "Unhealthy", "it ends")
+    assert never == {READY: told, IN_SYNC: Aspect(TRUE, "InSync"), STALLED: replace(told, status=TRUE)}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,18 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from common.errors import ControlError, Violation
-from common.manager import Action, Applied, Change, Context, Detected, Detection, Emit, Report, Service
+from common.manager import (
+    Action,
+    Applied,
+    Change,
+    Context,
+    Detected,
+    Detection,
+    Emit,
+    Outlook,
+    Report,
+    Service,
+)
 from nixcc.resource.v1 import options_pb2
 
 Field = descriptor_pb2.FieldDescriptorProto
@@ -66,6 +77,8 @@ class WidgetHost:
         self.on_apply: Callable[[Change[Any]], None] = lambda change: None
         self.on_detect: Callable[[Sequence[str]], None] = lambda keys: None
         self.unhealthy: dict[str, str] = {}
+        # How those go on, and after how many seconds they are to be looked at again.
+        self.outlook: dict[str, tuple[Outlook, int]] = {}
         self.emit: Emit | None = None
         self.lock = threading.Lock()
 
@@ -114,7 +127,13 @@ class WidgetKind:
         found: dict[str, Detection[Any]] = {}
         for key in keys:
             spec = self.host.objects.get(key)
-            found[key] = None if spec is None else Detected(spec, unhealthy=self.host.unhealthy.get(key, ""))
+            outlook, again = self.host.outlook.get(key, (Outlook.UNSPECIFIED, 0))
+            unhealthy = self.host.unhealthy.get(key, "")
+            found[key] = (
+                None
+                if spec is None
+                else Detected(spec, unhealthy=unhealthy, outlook=outlook, look_again=again)
+            )
         return found
 
     def apply(self, change: Change[Any], report: Report) -> Applied:

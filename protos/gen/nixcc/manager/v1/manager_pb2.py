@@ -30,7 +30,7 @@ from nixcc.resource.v1 import options_pb2 as nixcc_dot_resource_dot_v1_dot_optio
 from nixcc.resource.v1 import resource_pb2 as nixcc_dot_resource_dot_v1_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1enixcc/manager/v1/manager.proto\x12\x10nixcc.manager.v1\x1a\x19google/protobuf/any.proto\x1a google/protobuf/descriptor.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x17google/rpc/status.proto\x1a\x1fnixcc/resource/v1/options.proto\x1a nixcc/resource/v1/resource.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xeb\x01\n\x10\x44\x65scribeResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x05kinds\x18\x03 \x03(\x0b\x32 .nixcc.manager.v1.KindDescriptor\x12\x0e\n\x06\x64river\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x15\n\rbackend_error\x18\x06 \x01(\t\x12\x31\n\x05\x66iles\x18\x07 \x01(\x0b\x32\".google.protobuf.FileDescriptorSet\x12\x14\n\x0crpc_services\x18\x08 \x03(\t\"\xb0\x01\n\x0eKindDescriptor\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12/\n\x07options\x18\x03 \x01(\x0b\x32\x1e.nixcc.resource.v1.KindOptions\x12\x12\n\nenumerable\x18\x04 \x01(\x08\x12\x12\n\nrenderable\x18\x05 \x01(\x08\x12\x11\n\twatchable\x18\x06 \x01(\x08\x12\x13\n\x0bunsupported\x18\x07 \x01(\t\" \n\x03Key\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"?\n\x0fValidateRequest\x12,\n\tresources\x18\x01 \x03(\x0b\x32\x19.nixcc.manager.v1.Desired\";\n\x07\x44\x65sired\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\"C\n\x10ValidateResponse\x12/\n\tresources\x18\x01 \x03(\x0b\x32\x1c.nixcc.manager.v1.Validation\"\x85\x01\n\nValidation\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x34\n\nviolations\x18\x03 \x03(\x0b\x32 .nixcc.manager.v1.FieldViolation\x12\x10\n\x08warnings\x18\x04 \x03(\t\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\">\n\rDetectRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x11\n\tenumerate\x18\x03 \x01(\x08\"A\n\x0e\x44\x65tectResponse\x12/\n\ndetections\x18\x01 \x03(\x0b\x32\x1b.nixcc.manager.v1.Detection\"\xa6\x02\n\tDetection\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x12(\n\x06\x61\x62sent\x18\x03 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x39\n\x07\x64igests\x18\x05 \x03(\x0b\x32(.nixcc.manager.v1.Detection.DigestsEntry\x12\x0f\n\x07pending\x18\x06 \x03(\t\x12\x11\n\tunhealthy\x18\x07 \x01(\t\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x08\n\x06result\"\xb3\x01\n\x0c\x41pplyRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12(\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x18.nixcc.manager.v1.Action\x12%\n\x07\x64\x65sired\x18\x04 \x01(\x0b\x32\x14.google.protobuf.Any\x12&\n\x08\x64\x65tected\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0f\n\x07\x63hanged\x18\x06 \x03(\t\"z\n\rApplyResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1d.nixcc.manager.v1.ApplyResultH\x00\x42\x07\n\x05\x65vent\"@\n\x0b\x41pplyResult\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x0f\n\x07pending\x18\x03 \x03(\t\"9\n\x0cWatchRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03\x61\x64\x64\x18\x02 \x03(\t\x12\x0e\n\x06remove\x18\x03 \x03(\t\"L\n\rWatchResponse\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08overflow\x18\x03 \x01(\x08\x12\r\n\x05ready\x18\x04 \x01(\x08\"@\n\rRenderRequest\x12/\n\tresources\x18\x01 \x03(\x0b\x32\x1c.nixcc.manager.v1.RenderItem\"L\n\nRenderItem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x04spec\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"A\n\x0eRenderResponse\x12/\n\nrenderings\x18\x01 \x03(\x0b\x32\x1b.nixcc.manager.v1.Rendering\"W\n\tRendering\x12\x14\n\x0coptions_json\x18\x01 \x01(\t\x12\x34\n\nviolations\x18\x02 \x03(\x0b\x32 .nixcc.manager.v1.FieldViolation*m\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x11\n\rACTION_CREATE\x10\x01\x12\x11\n\rACTION_UPDATE\x10\x02\x12\x12\n\x0e\x41\x43TION_REPLACE\x10\x03\x12\x11\n\rACTION_DELETE\x10\x04\x32\xec\x03\n\x0eManagerService\x12Q\n\x08\x44\x65scribe\x12!.nixcc.manager.v1.DescribeRequest\x1a\".nixcc.manager.v1.DescribeResponse\x12Q\n\x08Validate\x12!.nixcc.manager.v1.ValidateRequest\x1a\".nixcc.manager.v1.ValidateResponse\x12M\n\x06\x44\x65tect\x12\x1f.nixcc.manager.v1.DetectRequest\x1a .nixcc.manager.v1.DetectResponse0\x01\x12J\n\x05\x41pply\x12\x1e.nixcc.manager.v1.ApplyRequest\x1a\x1f.nixcc.manager.v1.ApplyResponse0\x01\x12L\n\x05Watch\x12\x1e.nixcc.manager.v1.WatchRequest\x1a\x1f.nixcc.manager.v1.WatchResponse(\x01\x30\x01\x12K\n\x06Render\x12\x1f.nixcc.manager.v1.RenderRequest\x1a .nixcc.manager.v1.RenderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1enixcc/manager/v1/manager.proto\x12\x10nixcc.manager.v1\x1a\x19google/protobuf/any.proto\x1a google/protobuf/descriptor.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x17google/rpc/status.proto\x1a\x1fnixcc/resource/v1/options.proto\x1a nixcc/resource/v1/resource.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xeb\x01\n\x10\x44\x65scribeResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x05kinds\x18\x03 \x03(\x0b\x32 .nixcc.manager.v1.KindDescriptor\x12\x0e\n\x06\x64river\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x15\n\rbackend_error\x18\x06 \x01(\t\x12\x31\n\x05\x66iles\x18\x07 \x01(\x0b\x32\".google.protobuf.FileDescriptorSet\x12\x14\n\x0crpc_services\x18\x08 \x03(\t\"\xb0\x01\n\x0eKindDescriptor\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12/\n\x07options\x18\x03 \x01(\x0b\x32\x1e.nixcc.resource.v1.KindOptions\x12\x12\n\nenumerable\x18\x04 \x01(\x08\x12\x12\n\nrenderable\x18\x05 \x01(\x08\x12\x11\n\twatchable\x18\x06 \x01(\x08\x12\x13\n\x0bunsupported\x18\x07 \x01(\t\" \n\x03Key\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"?\n\x0fValidateRequest\x12,\n\tresources\x18\x01 \x03(\x0b\x32\x19.nixcc.manager.v1.Desired\";\n\x07\x44\x65sired\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\"C\n\x10ValidateResponse\x12/\n\tresources\x18\x01 \x03(\x0b\x32\x1c.nixcc.manager.v1.Validation\"\x85\x01\n\nValidation\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x34\n\nviolations\x18\x03 \x03(\x0b\x32 .nixcc.manager.v1.FieldViolation\x12\x10\n\x08warnings\x18\x04 \x03(\t\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\">\n\rDetectRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x11\n\tenumerate\x18\x03 \x01(\x08\"A\n\x0e\x44\x65tectResponse\x12/\n\ndetections\x18\x01 \x03(\x0b\x32\x1b.nixcc.manager.v1.Detection\"\xee\x02\n\tDetection\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x12(\n\x06\x61\x62sent\x18\x03 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x39\n\x07\x64igests\x18\x05 \x03(\x0b\x32(.nixcc.manager.v1.Detection.DigestsEntry\x12\x0f\n\x07pending\x18\x06 \x03(\t\x12\x11\n\tunhealthy\x18\x07 \x01(\t\x12*\n\x07outlook\x18\x08 \x01(\x0e\x32\x19.nixcc.manager.v1.Outlook\x12\x1a\n\x12look_again_seconds\x18\t \x01(\r\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x08\n\x06result\"\xb3\x01\n\x0c\x41pplyRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12(\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x18.nixcc.manager.v1.Action\x12%\n\x07\x64\x65sired\x18\x04 \x01(\x0b\x32\x14.google.protobuf.Any\x12&\n\x08\x64\x65tected\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0f\n\x07\x63hanged\x18\x06 \x03(\t\"z\n\rApplyResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.nixcc.resource.v1.ProgressH\x00\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1d.nixcc.manager.v1.ApplyResultH\x00\x42\x07\n\x05\x65vent\"@\n\x0b\x41pplyResult\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x0f\n\x07pending\x18\x03 \x03(\t\"9\n\x0cWatchRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03\x61\x64\x64\x18\x02 \x03(\t\x12\x0e\n\x06remove\x18\x03 \x03(\t\"L\n\rWatchResponse\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08overflow\x18\x03 \x01(\x08\x12\r\n\x05ready\x18\x04 \x01(\x08\"@\n\rRenderRequest\x12/\n\tresources\x18\x01 \x03(\x0b\x32\x1c.nixcc.manager.v1.RenderItem\"L\n\nRenderItem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x04spec\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"A\n\x0eRenderResponse\x12/\n\nrenderings\x18\x01 \x03(\x0b\x32\x1b.nixcc.manager.v1.Rendering\"W\n\tRendering\x12\x14\n\x0coptions_json\x18\x01 \x01(\t\x12\x34\n\nviolations\x18\x02 \x03(\x0b\x32 .nixcc.manager.v1.FieldViolation*M\n\x07Outlook\x12\x17\n\x13OUTLOOK_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTLOOK_STARTING\x10\x01\x12\x13\n\x0fOUTLOOK_STALLED\x10\x02*m\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x11\n\rACTION_CREATE\x10\x01\x12\x11\n\rACTION_UPDATE\x10\x02\x12\x12\n\x0e\x41\x43TION_REPLACE\x10\x03\x12\x11\n\rACTION_DELETE\x10\x04\x32\xec\x03\n\x0eManagerService\x12Q\n\x08\x44\x65scribe\x12!.nixcc.manager.v1.DescribeRequest\x1a\".nixcc.manager.v1.DescribeResponse\x12Q\n\x08Validate\x12!.nixcc.manager.v1.ValidateRequest\x1a\".nixcc.manager.v1.ValidateResponse\x12M\n\x06\x44\x65tect\x12\x1f.nixcc.manager.v1.DetectRequest\x1a .nixcc.manager.v1.DetectResponse0\x01\x12J\n\x05\x41pply\x12\x1e.nixcc.manager.v1.ApplyRequest\x1a\x1f.nixcc.manager.v1.ApplyResponse0\x01\x12L\n\x05Watch\x12\x1e.nixcc.manager.v1.WatchRequest\x1a\x1f.nixcc.manager.v1.WatchResponse(\x01\x30\x01\x12K\n\x06Render\x12\x1f.nixcc.manager.v1.RenderRequest\x1a .nixcc.manager.v1.RenderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DETECTION_DIGESTSENTRY']._loaded_options = None
   _globals['_DETECTION_DIGESTSENTRY']._serialized_options = b'8\001'
-  _globals['_ACTION']._serialized_start=2326
-  _globals['_ACTION']._serialized_end=2435
+  _globals['_OUTLOOK']._serialized_start=2398
+  _globals['_OUTLOOK']._serialized_end=2475
+  _globals['_ACTION']._serialized_start=2477
+  _globals['_ACTION']._serialized_end=2586
   _globals['_DESCRIBEREQUEST']._serialized_start=234
   _globals['_DESCRIBEREQUEST']._serialized_end=251
   _globals['_DESCRIBERESPONSE']._serialized_start=254
@@ -64,27 +66,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTRESPONSE']._serialized_start=1153
   _globals['_DETECTRESPONSE']._serialized_end=1218
   _globals['_DETECTION']._serialized_start=1221
-  _globals['_DETECTION']._serialized_end=1515
-  _globals['_DETECTION_DIGESTSENTRY']._serialized_start=1459
-  _globals['_DETECTION_DIGESTSENTRY']._serialized_end=1505
-  _globals['_APPLYREQUEST']._serialized_start=1518
-  _globals['_APPLYREQUEST']._serialized_end=1697
-  _globals['_APPLYRESPONSE']._serialized_start=1699
-  _globals['_APPLYRESPONSE']._serialized_end=1821
-  _globals['_APPLYRESULT']._serialized_start=1823
-  _globals['_APPLYRESULT']._serialized_end=1887
-  _globals['_WATCHREQUEST']._serialized_start=1889
-  _globals['_WATCHREQUEST']._serialized_end=1946
-  _globals['_WATCHRESPONSE']._serialized_start=1948
-  _globals['_WATCHRESPONSE']._serialized_end=2024
-  _globals['_RENDERREQUEST']._serialized_start=2026
-  _globals['_RENDERREQUEST']._serialized_end=2090
-  _globals['_RENDERITEM']._serialized_start=2092
-  _globals['_RENDERITEM']._serialized_end=2168
-  _globals['_RENDERRESPONSE']._serialized_start=2170
-  _globals['_RENDERRESPONSE']._serialized_end=2235
-  _globals['_RENDERING']._serialized_start=2237
-  _globals['_RENDERING']._serialized_end=2324
-  _globals['_MANAGERSERVICE']._serialized_start=2438
-  _globals['_MANAGERSERVICE']._serialized_end=2930
+  _globals['_DETECTION']._serialized_end=1587
+  _globals['_DETECTION_DIGESTSENTRY']._serialized_start=1531
+  _globals['_DETECTION_DIGESTSENTRY']._serialized_end=1577
+  _globals['_APPLYREQUEST']._serialized_start=1590
+  _globals['_APPLYREQUEST']._serialized_end=1769
+  _globals['_APPLYRESPONSE']._serialized_start=1771
+  _globals['_APPLYRESPONSE']._serialized_end=1893
+  _globals['_APPLYRESULT']._serialized_start=1895
+  _globals['_APPLYRESULT']._serialized_end=1959
+  _globals['_WATCHREQUEST']._serialized_start=1961
+  _globals['_WATCHREQUEST']._serialized_end=2018
+  _globals['_WATCHRESPONSE']._serialized_start=2020
+  _globals['_WATCHRESPONSE']._serialized_end=2096
+  _globals['_RENDERREQUEST']._serialized_start=2098
+  _globals['_RENDERREQUEST']._serialized_end=2162
+  _globals['_RENDERITEM']._serialized_start=2164
+  _globals['_RENDERITEM']._serialized_end=2240
+  _globals['_RENDERRESPONSE']._serialized_start=2242
+  _globals['_RENDERRESPONSE']._serialized_end=2307
+  _globals['_RENDERING']._serialized_start=2309
+  _globals['_RENDERING']._serialized_end=2396
+  _globals['_MANAGERSERVICE']._serialized_start=2589
+  _globals['_MANAGERSERVICE']._serialized_end=3081
 # @@protoc_insertion_point(module_scope)

@@ -25,6 +25,30 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _Outlook:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _OutlookEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Outlook.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    OUTLOOK_UNSPECIFIED: _Outlook.ValueType  # 0
+    """Nobody can tell."""
+    OUTLOOK_STARTING: _Outlook.ValueType  # 1
+    """It is on its way to be well: it starts."""
+    OUTLOOK_STALLED: _Outlook.ValueType  # 2
+    """It does not become well: somebody has to mend it."""
+
+class Outlook(_Outlook, metaclass=_OutlookEnumTypeWrapper):
+    """How something that is not well goes on by itself."""
+
+OUTLOOK_UNSPECIFIED: Outlook.ValueType  # 0
+"""Nobody can tell."""
+OUTLOOK_STARTING: Outlook.ValueType  # 1
+"""It is on its way to be well: it starts."""
+OUTLOOK_STALLED: Outlook.ValueType  # 2
+"""It does not become well: somebody has to mend it."""
+global___Outlook = Outlook
+
 class _Action:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -392,10 +416,16 @@ class Detection(google.protobuf.message.Message):
     DIGESTS_FIELD_NUMBER: builtins.int
     PENDING_FIELD_NUMBER: builtins.int
     UNHEALTHY_FIELD_NUMBER: builtins.int
+    OUTLOOK_FIELD_NUMBER: builtins.int
+    LOOK_AGAIN_SECONDS_FIELD_NUMBER: builtins.int
     key: builtins.str
     """The key."""
     unhealthy: builtins.str
     """A sentence about its health where it exists but does not work (a crashed machine); empty: well."""
+    outlook: global___Outlook.ValueType
+    """Where it is not well: how it goes on if nobody does anything."""
+    look_again_seconds: builtins.int
+    """When to look again, in seconds, where nothing tells of the change; 0: something does."""
     @property
     def spec(self) -> google.protobuf.any_pb2.Any:
         """It exists and is like this."""
@@ -426,9 +456,11 @@ class Detection(google.protobuf.message.Message):
         digests: collections.abc.Mapping[builtins.str, builtins.bytes] | None = ...,
         pending: collections.abc.Iterable[builtins.str] | None = ...,
         unhealthy: builtins.str = ...,
+        outlook: global___Outlook.ValueType = ...,
+        look_again_seconds: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["absent", b"absent", "error", b"error", "result", b"result", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["absent", b"absent", "digests", b"digests", "error", b"error", "key", b"key", "pending", b"pending", "result", b"result", "spec", b"spec", "unhealthy", b"unhealthy"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["absent", b"absent", "digests", b"digests", "error", b"error", "key", b"key", "look_again_seconds", b"look_again_seconds", "outlook", b"outlook", "pending", b"pending", "result", b"result", "spec", b"spec", "unhealthy", b"unhealthy"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["result", b"result"]) -> typing.Literal["spec", "absent", "error"] | None: ...
 
 global___Detection = Detection
