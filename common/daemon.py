@@ -128,6 +128,7 @@ async def start(settings: ServeSettings, names: tuple[str, ...], stack: AsyncExi
     known, others = services(), daemons()
     calls = CallMetrics()
     sources: list[Source] = [calls.samples]
+    peers = {"nixcc": settings.socket, **settings.service_sockets}
     for name in (name for name in names if name in known):
         try:
             await stack.enter_async_context(
@@ -138,6 +139,7 @@ async def start(settings: ServeSettings, names: tuple[str, ...], stack: AsyncExi
                     state_dir=settings.state_dir,
                     root=settings.root,
                     metrics=calls,
+                    peers=peers,
                 )
             )
         except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -41,6 +41,7 @@ async def serve_service(
     state_dir: Path,
     root: Path = Path("/"),
     metrics: CallMetrics | None = None,
+    peers: Mapping[str, Path] | None = None,
 ) -> AsyncIterator[Path]:
     """Serves one service at `socket` until the block ends; then drains and closes it."""
     socket = checked_socket(socket)
@@ -53,6 +54,7 @@ async def serve_service(
         executor=executor,
         settings=service_environment(name),
         long=long,
+        peers=peers or {},
     )
     for folder in (state_dir, state_dir / name):
         # Here, since mkdir gives its mode to the last folder only. Whoever needs it and can't have it says so.

@@ -175,6 +175,8 @@ class Context:
     settings: Mapping[str, str] = field(default_factory=dict)
     # For what takes long: it must not take the threads that the loop looks and changes with. None: the same.
     long: Executor | None = None
+    # Sockets that lie or are called otherwise than `<runtime_dir>/<name>.sock`; `nixcc` is the public one.
+    peers: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def confined(self) -> bool:
@@ -182,8 +184,9 @@ class Context:
         return self.root != Path("/")
 
     def peer(self, name: str) -> Path:
-        """Socket of another service: beside our own, or where `NCC_<OURS>_<NAME>_SOCKET` says."""
-        return Path(self.settings.get(f"{name}_socket") or self.runtime_dir / f"{name}.sock")
+        """Socket of another service: where `NCC_<OURS>_<NAME>_SOCKET` says, or the daemon, or beside our own."""
+        told = self.settings.get(f"{name}_socket")
+        return Path(told) if told else self.peers.get(name, self.runtime_dir / f"{name}.sock")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The hop into the service's executor; keeps the trace."""

@@ -163,7 +163,9 @@ class Reconciler:
         # While it flaps it is not ready, and what is done about it is still a heal.
         heal = entry.ready or self._flapping.flapping(entry.ref)
         if (heal or entry.applied) and self._flapping.heal(entry.ref):
-            message = "put back five times within a minute; somebody else writes it too"
+            message = (
+                "put back five times within a minute; it does not stay so, or somebody else writes it too"
+            )
             self._events.record(entry.ref, "Flapping", message, warning=True)
             return verdicts.flapping(seen, message), After(self._flapping.delay(entry.ref))
         entry.noticed = entry.noticed or time.monotonic()

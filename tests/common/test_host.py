@@ -115,3 +115,15 @@ def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HostUnavailable, match="can't lock"), owned(tmp_path / "file" / "a.sock"):
         pass
+
+
+async def test_the_public_socket_may_be_called_anything(tmp_path: Path) -> None:
+    told: list[Path] = []
+
+    def factory(context: Context) -> Service:
+        told.extend(map(context.peer, ("nixcc", "system", "vm")))
+        return Service(name="a", kinds=(), driver="none", register=lambda server: None, rpc_services=())
+
+    peers = {"nixcc": tmp_path / "n.sock", "vm": tmp_path / "else/vm.sock"}
+    async with serve_service("a", factory, tmp_path / "a.sock", state_dir=tmp_path, peers=peers):
+        assert told == [tmp_path / "n.sock", tmp_path / "system.sock", tmp_path / "else/vm.sock"]

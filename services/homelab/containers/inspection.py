@@ -10,6 +10,7 @@ from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers import labels as engine_labels
 from services.homelab.containers import spec_label
 from services.homelab.containers.creation import RESTARTS
+from services.homelab.containers.edits import edited
 from services.homelab.containers.image_names import short
 from services.homelab.drivers.base import Json
 
@@ -45,7 +46,8 @@ def spec(inspected: Json, image: Json | None = None, name_of: NameOf = lambda _:
     if made_from is None:
         return found
     _without_added_aliases(found, made_from, str(inspected.get("Name", "")).removeprefix("/"))
-    return spec_label.overlaid(found, _still_true(made_from, host, name_of))
+    others = edited(made_from, found, inspected)
+    return spec_label.overlaid(found, _still_true(made_from, host, name_of), others)
 
 
 def is_running(inspected: Json) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import ControlError, HostUnavailable, NotFound, WrongState
@@ -17,16 +17,19 @@ from services.homelab.containers.image_names import is_identifier
 from services.homelab.containers.inventory import Inventory, Listed
 from services.homelab.containers.material import Materials
 from services.homelab.containers.normalisation import NEW, OLD
+from services.homelab.containers.refusals import Refusals
 from services.homelab.containers.waiting import last_output, until_gone, until_well
 from services.homelab.drivers.base import Engine, Json
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.image_updates.transition import updated
-from services.homelab.inspecting import view
-from services.homelab.models import Health
+from services.homelab.inspecting import parse_time, view
+from services.homelab.models import Health, State
 
 # Changed on a living container.
 _LIVE = frozenset({"limits", "restart", "networks", "running"})
 _DONE = (pb.RESTART_CONDITION_NO, pb.RESTART_CONDITION_ON_FAILURE)
+# Seconds: what ran for less than this and ended by itself may do so again.
+_BRIEF = 5.0
 # Exit codes of what was killed: SIGKILL, SIGTERM.
 _SIGNALS = (137, 143)
 _NO_LABELS: Mapping[str, str] = {}
@@ -51,6 +54,7 @@ class ContainerKeeper:
         self._updates = updates
         self._held = held or Held()
         self._adoptions = Adoptions(materials)
+        self._refusals = Refusals()
 
     def detect(
         self, names: Sequence[str], listed: Listed | None = None
@@ -129,8 +133,7 @@ class ContainerKeeper:
             def create(as_name: str) -> None:
                 self._create(name, as_name, spec, labels, volumes, report)
 
-            with updated(self._engine, self._updates, name, spec.image, inspected):
-                done.append(replacement.replace(self._engine, name, spec, inspected, create, report))
+            done.append(self._replace(name, spec, inspected, create, report))
             return _told(name, done)
         if fields & {"limits", "restart"}:
             containers.update(name, creation.update_body(spec, inspected))
@@ -140,6 +143,26 @@ class ContainerKeeper:
         if "running" in fields:
             done.append(self._switch(name, spec, inspected))
         return _told(name, done)
+
+    def _replace(
+        self, name: str, spec: pb.Container, old: Json, create: Callable[[str], None], report: Report
+    ) -> str:
+        image = str((self._engine.images.inspect(spec.image) or {}).get("Id", ""))
+        # Who asks for an update wants a try.
+        asked = self._updates.pending(name, spec.image, str(old.get("Image", ""))) is not None
+        stops = replacement.is_up(old) and replacement.clashes(spec, old)
+        if stops and not asked:
+            self._refusals.check(name, spec, old, image)
+        try:
+            with updated(self._engine, self._updates, name, spec.image, old):
+                done = replacement.replace(self._engine, name, spec, old, create, report)
+        except WrongState as error:
+            if stops and not asked:
+                now = self._engine.containers.inspect(name) or {}
+                self._refusals.add(name, spec, now, image, error)
+            raise
+        self._refusals.forget(name)
+        return done
 
     def _observe(self, name: str, inspected: Json, listed: Listed) -> Detected[pb.Container]:
         spec = self._spec(inspected, listed)
@@ -152,6 +175,8 @@ class ContainerKeeper:
         told = view(inspected)
         if told.health is Health.UNHEALTHY:
             return f"its health check fails: {told.health_output or 'without a word'}"
+        if told.health is Health.STARTING and told.state is State.RUNNING:
+            return "its health check has not said yet whether it is well"
         if (inspected.get("State") or {}).get("Restarting"):
             said = last_output(self._engine, told.id)
             return f"it keeps ending: exit code {told.exit_code}, {told.restarts} restarts{said}"
@@ -236,6 +261,17 @@ class ContainerKeeper:
                 containers.connect(network, name, creation.endpoint(one))
         return f"is in {', '.join(wanted)}"
 
+    def _require_lasting(self, name: str) -> None:
+        """WrongState where it ended by itself again, without an error of its own."""
+        until_well(self._engine, name)
+        state = (self._engine.containers.inspect(name) or {}).get("State") or {}
+        if not (state.get("Running") or state.get("Restarting")):
+            raise WrongState(
+                f"the container {name} ends at once with exit code 0, and it should run"
+                f"{last_output(self._engine, name)}",
+                next_step="give it a program that stays; where it is meant to end, say restart: {condition: NO}",
+            )
+
     def _switch(self, name: str, spec: pb.Container, inspected: Json) -> str:
         containers, state = self._engine.containers, inspected.get("State") or {}
         if not spec.running:
@@ -246,12 +282,20 @@ class ContainerKeeper:
             return "goes on"
         containers.start(name)
         code = int(state.get("ExitCode") or 0)
-        if not code or not state.get("FinishedAt"):
+        if not code:
+            if _was_brief(state):
+                self._require_lasting(name)
             return "started"
         if code not in _SIGNALS or state.get("OOMKilled"):
             # It ended by itself: whether it does so again is told with its own words.
             until_well(self._engine, name)
         return f"started again; it had ended with exit code {code}"
+
+
+def _was_brief(state: Json) -> bool:
+    """Whether its last run ended nearly at once."""
+    began, ended = (parse_time(str(state.get(word, ""))) for word in ("StartedAt", "FinishedAt"))
+    return began is not None and ended is not None and 0 <= (ended - began).total_seconds() < _BRIEF
 
 
 def _joins(inspected: Json) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets as random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import ControlError, Forbidden, InvalidRequest, Violation
@@ -14,6 +15,9 @@ from services.homelab.containers.creation import Material
 from services.homelab.drivers import host_files
 
 _SECCOMP = "seccomp="
+# File systems whose device is no path of this host.
+_REMOTE = ("nfs", "nfs4", "cifs", "smb3")
+_WORDS = re.compile(r"[,=:]")
 
 
 class Materials:
@@ -30,17 +34,24 @@ class Materials:
 
     def outside(self, spec: pb.Container) -> Sequence[Violation]:
         """Paths that are not allowed, as they are written."""
+        return self.outside_of(paths(spec))
+
+    def outside_of(self, rows: Iterable[tuple[str, str]]) -> Sequence[Violation]:
+        """Those of these fields and paths that are not allowed."""
         return [
             Violation(field, f"is not in {self._folders()}")
-            for field, path in paths(spec)
+            for field, path in rows
             if self._allowed and not host_files.within(path, [*self._allowed, self.files])
         ]
 
+    def require(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Forbidden for the first that is not allowed: a link may lead elsewhere than when the spec was checked."""
+        for violation in self.outside_of(rows):
+            raise Forbidden(f"{violation.field} {violation.description}", next_step="choose a path that is")
+
     def gather(self, spec: pb.Container, volumes: Mapping[str, str]) -> Material:
         """All of it; raises where a file is missing or not allowed. Makes the folders that are asked for."""
-        for violation in self.outside(spec):
-            # A link may lead elsewhere than when the spec was checked.
-            raise Forbidden(f"{violation.field} {violation.description}", next_step="choose a path that is")
+        self.require(paths(spec))
         for mount in spec.mounts:
             if mount.type == pb.MOUNT_TYPE_BIND:
                 if mount.create_source:
@@ -94,6 +105,26 @@ def paths(spec: pb.Container) -> Iterator[tuple[str, str]]:
         yield f"secrets[{index}].file", secret.file
     for index, path in enumerate(spec.environment_files):
         yield f"environment_files[{index}]", path
+    for index, option in enumerate(spec.security_options):
+        if option.startswith(f"{_SECCOMP}/"):
+            yield f"security_options[{index}]", option.removeprefix(_SECCOMP)
+
+
+def volume_paths(spec: pb.ContainerVolume) -> Iterator[tuple[str, str]]:
+    """Paths of the host that a volume's options lead to: bound folders, devices, layers, files of credentials."""
+    for name, text in sorted(spec.options.items()):
+        if name == "device" and spec.options.get("type", "") in _REMOTE:
+            continue
+        for word in _WORDS.split(text):
+            if word.startswith("/"):
+                yield f"options[{name}]", word
+
+
+def image_paths(spec: pb.Image) -> Iterator[tuple[str, str]]:
+    """Files of the host that an image is made of."""
+    for field, path in (("archive", spec.archive), ("rootfs", spec.rootfs)):
+        if path:
+            yield field, path
 
 
 def _profiles(spec: pb.Container) -> Iterator[str]:

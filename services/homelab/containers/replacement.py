@@ -7,13 +7,18 @@ by `recover`, which tells from these names how far it had come.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from common.errors import ControlError, WrongState
+from common.errors import ControlError, HostUnavailable, NotFound, WrongState
 from common.failpoints import hit
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers.normalisation import NEW, OLD
 from services.homelab.containers.waiting import until_well
 from services.homelab.drivers.base import Engine, Json, Report
+from services.homelab.inspecting import parse_time
+
+# Seconds until the next try where the engine went away in the middle.
+_RETRY = 5.0
 
 
 def recover(engine: Engine, name: str) -> str:
@@ -31,8 +36,9 @@ def recover(engine: Engine, name: str) -> str:
             containers.rename(name + OLD, name)
             return "took the old container back"
     elif new is not None:
-        containers.remove(name + NEW, force=True)
+        _step_back(engine, name, started_again=there is not None and _stopped_for(there, new))
     if old is not None:
+        containers.stop(name + OLD)
         containers.remove(name + OLD, force=True)
     return "ended an earlier replacement"
 
@@ -42,10 +48,10 @@ def replace(
 ) -> str:
     """Puts what `create` makes (stopped, by the name given) in the place of `old`; how it went.
 
-    WrongState where the new one isn't well: then the old one is as it was.
+    WrongState where the new one isn't well: then the old one is as it was. HostUnavailable where the engine went away.
     """
     containers = engine.containers
-    runs = bool((old.get("State") or {}).get("Running"))
+    runs = is_up(old)
     if not spec.running:
         create(name + NEW)
         _take_over(engine, name)
@@ -62,13 +68,13 @@ def replace(
         containers.start(name + NEW)
         until_well(engine, name + NEW, name)
     except ControlError as error:
-        containers.remove(name + NEW, force=True)
-        if runs and not beside:
-            containers.start(name)
+        _step_back(engine, name, started_again=runs and not beside)
         kept = "the old one runs" if runs else "the old one was kept"
-        raise WrongState(
-            f"{name} was not replaced, {kept}: {error.message}", next_step=error.next_step
-        ) from error
+        text = f"{name} was not replaced, {kept}: {error.message}"
+        if isinstance(error, HostUnavailable):
+            # Nothing was found out about the new one.
+            raise HostUnavailable(text, retry_after=_RETRY, next_step=error.next_step) from error
+        raise WrongState(text, next_step=error.next_step) from error
     _take_over(engine, name)
     return "replaced, the new one was well before the old one went" if beside else "replaced"
 
@@ -95,6 +101,33 @@ def clashes(spec: pb.Container, old: Json) -> bool:
     }
     # Also volumes without a name are carried over.
     return bool(written)
+
+
+def is_up(inspected: Json) -> bool:
+    """Whether it was started and has not ended."""
+    return bool((inspected.get("State") or {}).get("Running"))
+
+
+def _stopped_for(old: Json, new: Json) -> bool:
+    """Whether the old one ended after the new one was made: then it was for that."""
+    ended = parse_time(str((old.get("State") or {}).get("FinishedAt", "")))
+    made = parse_time(str(new.get("Created", "")))
+    return not is_up(old) and ended is not None and made is not None and ended >= made
+
+
+def _step_back(engine: Engine, name: str, *, started_again: bool) -> None:
+    """The new one goes. It is there until the old one runs: were we ended before, `recover` finds out by it."""
+    containers = engine.containers
+    if started_again:
+        with suppress(NotFound):
+            containers.stop(name + NEW, 0)
+        try:
+            containers.start(name)
+        except ControlError as error:
+            if error.retryable:
+                raise
+            # It can't run any longer, whatever the new one does; the next look tells.
+    containers.remove(name + NEW, force=True)
 
 
 def _take_over(engine: Engine, name: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import json_format
@@ -59,11 +59,16 @@ def matches(label: str, contents: Sequence[bytes]) -> bool:
     return digest(contents, label.partition(":")[0]) == label
 
 
-def overlaid(seen: pb.Container, made_from: pb.Container) -> pb.Container:
-    """What the engine tells, and for all that can't change since it was made what it was made from."""
+def overlaid(
+    seen: pb.Container, made_from: pb.Container, edited: Collection[str] = frozenset()
+) -> pb.Container:
+    """What the engine tells, and for all that can't change since it was made what it was made from.
+
+    `edited`: fields that the label doesn't tell the truth about.
+    """
     fields: Any = pb.Container.DESCRIPTOR.fields
     for field in fields:
-        if field.name in LIVING:
+        if field.name in LIVING or field.name in edited:
             continue
         if field.is_repeated:
             seen.ClearField(field.name)

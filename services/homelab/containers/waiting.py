@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from common.errors import ControlError, NotFound, WrongState
+from common.errors import ControlError, HostUnavailable, NotFound, WrongState
 from services.homelab.drivers.base import Engine, EngineEvent, Gap, Json
 
 # Seconds that one without a health check must run.
@@ -21,9 +21,16 @@ _SECOND = 1_000_000_000
 _LAST_LINES = 10
 
 
+class _Told(threading.Event):
+    """Something happened. `interrupted`: the stream of events broke since."""
+
+    interrupted = False
+
+
 def until_well(engine: Engine, name: str, what: str = "") -> None:
     """Returns when its health check says so, or when it has run for GRACE; WrongState with the end of its output.
 
+    HostUnavailable where the engine was away meanwhile: it may have ended the container, which says nothing of that.
     `what`: how people know it, where that is not its name.
     """
     shown = what or name
@@ -35,6 +42,12 @@ def until_well(engine: Engine, name: str, what: str = "") -> None:
             if found is None:
                 raise NotFound(f"the container {shown} was removed while it started")
             wrong, well = verdict(found, time.monotonic() - began)
+            if wrong and (told.interrupted or not engine.watching()):
+                raise HostUnavailable(
+                    f"the engine was away while the container {shown} started, which {wrong}",
+                    retry_after=_LOOK,
+                    next_step="see whether the engine was restarted",
+                )
             if wrong:
                 raise WrongState(
                     f"the container {shown} {wrong}{last_output(engine, name)}",
@@ -94,11 +107,12 @@ def until_gone(engine: Engine, name: str) -> bool:
 
 
 @contextmanager
-def _events(engine: Engine) -> Iterator[threading.Event]:
+def _events(engine: Engine) -> Iterator[_Told]:
     """Set whenever something happened to a container."""
-    told = threading.Event()
+    told = _Told()
 
     def listener(event: EngineEvent | Gap) -> None:
+        told.interrupted |= isinstance(event, Gap)
         if isinstance(event, Gap) or (event.type == "container" and not event.action.startswith("exec_")):
             told.set()
 

@@ -207,8 +207,11 @@ class Images(Protocol):
     ) -> None:
         """Fetches it. NotFound, Forbidden (401), HostUnavailable (slow or no registry), WrongState (disk full)."""
 
-    def load(self, archive: Path, report: Report) -> Sequence[str]:
-        """Loads an archive of `docker save`; the references it held. InvalidRequest, NotFound."""
+    def load(self, archive: Path, report: Report, wanted: str = "") -> Sequence[str]:
+        """Loads an archive of `docker save`; the references it held. InvalidRequest, NotFound.
+
+        NotFound where it doesn't hold `wanted`: other images' names stay where they are.
+        """
 
     def import_rootfs(self, archive: Path, reference: str, command: Sequence[str], report: Report) -> None:
         """Makes an image from a tarball of a root file system."""

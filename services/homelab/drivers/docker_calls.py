@@ -6,7 +6,7 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -228,25 +228,54 @@ class Calls:
             raise explained(status, _message(rest + _remainder(handle)))
 
 
+# What the engine says, what that is, and what helps; the first that fits. Told in lower case.
+_SAYINGS: Sequence[tuple[Sequence[str], type[ControlError], str]] = (
+    (
+        ("port is already allocated", "address already in use"),
+        WrongState,
+        "free the port (ncc homelab list and ss -lntp show who has it), or choose another",
+    ),
+    (("no space left",), WrongState, "make room: ncc homelab prune shows what nobody uses"),
+    (("no such image",), NotFound, "declare an Image, or let it be pulled"),
+    (
+        ("executable file not found", "no such file or directory: unknown"),
+        InvalidRequest,
+        "name a program that the image has",
+    ),
+    (
+        ("unable to find user", "unable to find group", "no matching entries in"),
+        InvalidRequest,
+        "name one that the image has, or a number",
+    ),
+    (("gathering device information",), InvalidRequest, "name a device that this host has"),
+    (
+        ("could not select device driver", "unknown or invalid runtime", "unknown runtime specified"),
+        InvalidRequest,
+        "install what it needs (for graphics cards: nvidia-container-toolkit), or leave it out",
+    ),
+    (("sysctl",), InvalidRequest, "correct sysctls: only some of the container's own namespaces may be set"),
+    (("unknown capability",), InvalidRequest, "correct cap_add and cap_drop: man 7 capabilities names them"),
+    (("range of cpus is from",), InvalidRequest, "lower limits.cpu_millis"),
+    (("logging plugin", "log opt", "logger:"), InvalidRequest, "correct logging"),
+)
+
+
 def explained(status: int, message: str) -> ControlError:
     """An answer of the engine as an error with a next step."""
     low = message.lower()
-    if "port is already allocated" in low or "address already in use" in low:
-        return WrongState(message, next_step="free the port (ss -lntp shows who has it), or choose another")
-    if "no space left" in low:
-        return WrongState(message, next_step="make room: ncc homelab prune shows what nobody uses")
-    if "no such image" in low:
-        return NotFound(message, next_step="declare an Image, or let it be pulled")
-    if "executable file not found" in low or "no such file or directory: unknown" in low:
-        return InvalidRequest(message, next_step="name a program that the image has")
     # podman answers 500 where dockerd answers 409.
     if status in (409, 500) and "name" in low and ("already in use" in low or "already exists" in low):
         return AlreadyExists(message, next_step="choose another name, or remove that one")
+    for words, kind, next_step in _SAYINGS:
+        if any(word in low for word in words):
+            return kind(message, next_step=next_step)
+    if status == 404 and "network" in low:
+        return NotFound(message, next_step="declare it as a ContainerNetwork, or correct its name")
     known: dict[int, ControlError] = {
-        400: InvalidRequest(message),
+        400: InvalidRequest(message, next_step="correct what it tells of"),
         401: Forbidden(message, next_step="name a file with credentials of the registry"),
         403: Forbidden(message),
-        404: NotFound(message),
+        404: NotFound(message, next_step="ncc homelab list shows the containers there are"),
         409: WrongState(message, next_step="ncc homelab show tells its state"),
     }
     # What the engine failed at by itself may go well later: it may be ending, or starting.

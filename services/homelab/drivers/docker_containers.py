@@ -10,7 +10,7 @@ from typing import Any
 from common.errors import AlreadyExists, NotFound
 from services.homelab.drivers.base import ExecSession, Json, LogLine
 from services.homelab.drivers.docker_calls import Calls
-from services.homelab.drivers.docker_streams import DockerExec, frames, lines
+from services.homelab.drivers.docker_streams import DockerExec, lines, messages, terminal_lines
 
 # Seconds that stopping may take beyond a container's own grace.
 _STOP = 60.0
@@ -112,7 +112,7 @@ class DockerContainers:
             params["since"] = f"{since.timestamp():.9f}"
         params["tail"] = "all" if tail is None else tail
         pieces = self._calls.stream("/containers/{0}/logs", name, params=params, stop=stop)
-        yield from lines(((1, piece) for piece in pieces) if found["Config"]["Tty"] else frames(pieces))
+        yield from terminal_lines(pieces) if found["Config"]["Tty"] else lines(messages(pieces))
 
     def exec(
         self, name: str, command: Sequence[str], *, tty: bool = False, user: str = "", working_dir: str = ""
@@ -133,7 +133,9 @@ class DockerContainers:
     def stats(self, name: str) -> Json:
         """See Containers."""
         params = {"stream": 0, "one-shot": 1}
-        found: Json = self._calls.json("GET", "/containers/{0}/stats", name, params=params)
+        found: Json | None = self._calls.json("GET", "/containers/{0}/stats", name, params=params)
+        if not found:
+            raise _missing(name)  # it goes away just now
         return found
 
     def top(self, name: str) -> Json:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import Cancelled, ControlError, Forbidden, HostUnavailable, InvalidRequest, NotFound
+from services.homelab.drivers import image_archives
 from services.homelab.drivers.base import Json, Report
 from services.homelab.drivers.docker_calls import Calls, explained
-from services.homelab.references import split_tag
+from services.homelab.references import familiar, split_tag
 
 # What engines say where a registry can't be reached.
 _AWAY = (
@@ -24,6 +25,11 @@ _AWAY = (
     "server misbehaving",
     "network is unreachable",
     "no route to host",
+    "dial tcp",
+    "eof",
+    "x509",
+    "tls:",
+    "http response to https client",
     "deadline exceeded",
 )
 # Seconds without a word from the engine while it pulls or loads.
@@ -32,6 +38,7 @@ _SILENCE = 120.0
 _REGISTRY = 30.0
 # Seconds until a registry that has had enough is asked again.
 _RATE = 900.0
+_REGISTRY_UP = "see whether the network and the registry are up"
 _HUB = "https://index.docker.io/v1/"
 
 
@@ -84,19 +91,20 @@ class DockerImages:
                     best = max(best, min(99, done * 100 // max(1, total)))
                 report(f"{layer} {status}".strip(), best if layers else None)
 
-    def load(self, archive: Path, report: Report) -> Sequence[str]:
+    def load(self, archive: Path, report: Report, wanted: str = "") -> Sequence[str]:
         """See Images."""
+        names = image_archives.names(archive)
+        if wanted and names is not None and familiar(wanted) not in map(familiar, names):
+            raise _lacks(archive, names, wanted)
         found = []
-        with _opened(archive) as file:
+        with image_archives.opened(archive) as file:
             for row in self._told("/images/load", {}, {"Content-Type": "application/x-tar"}, file):
                 text = str(row.get("stream", ""))
                 report(text.strip() or f"loading {archive}", None)
                 if text.startswith("Loaded image: "):
                     found.append(text.removeprefix("Loaded image: ").strip())
-        if not found:
-            raise InvalidRequest(
-                f"{archive} holds no image with a name", next_step="make it with docker save NAME"
-            )
+        if not found or (wanted and familiar(wanted) not in map(familiar, found)):
+            raise _lacks(archive, found, wanted)
         return found
 
     def import_rootfs(self, archive: Path, reference: str, command: Sequence[str], report: Report) -> None:
@@ -106,7 +114,7 @@ class DockerImages:
         params: dict[str, Any] = {"fromSrc": "-", "repo": f"{name}:{tag}"}
         if command:
             params["changes"] = f"CMD {json.dumps([*command])}"
-        with _opened(archive) as file:
+        with image_archives.opened(archive) as file:
             for row in self._told("/images/create", params, {"Content-Type": "application/x-tar"}, file):
                 report(str(row.get("status", "")), None)
 
@@ -144,16 +152,49 @@ class DockerImages:
                 "POST", path, params=params, headers=headers, data=data, timeout=_SILENCE, stream=True
             )
         except ControlError as error:
-            raise _registry(error, str(params.get("fromImage", ""))) from error
+            raise self._told_error(error, params) from error
         try:
             with answer:
                 for line in answer.iter_lines():
                     row = json.loads(line) if line.strip() else {}
                     if "error" in row:
-                        raise _registry(explained(500, str(row["error"])), str(params.get("fromImage", "")))
+                        raise self._told_error(explained(500, str(row["error"])), params)
                     yield row
         except requests.exceptions.RequestException as error:
-            raise self._calls.lost(error, _SILENCE) from error
+            raise self._told_error(self._calls.lost(error, _SILENCE), params) from error
+
+    def _told_error(self, error: ControlError, params: dict[str, Any]) -> ControlError:
+        """Whose fault it is: the engine's, the registry's or the file's."""
+        reference = str(params.get("fromImage", ""))
+        if not reference:
+            if type(error) is not ControlError:
+                return error
+            return InvalidRequest(
+                f"the engine can't read the archive: {error.message}",
+                next_step="make it anew, and copy all of it",
+            )
+        if isinstance(error, HostUnavailable):
+            try:
+                self._calls.request("GET", "/_ping", timeout=5.0)
+            except ControlError:
+                return error
+            return HostUnavailable(
+                f"the registry of {reference} says nothing: no word within {_SILENCE:.0f} s",
+                retry_after=30.0,
+                next_step=_REGISTRY_UP,
+            )
+        return _registry(error, reference)
+
+
+def _lacks(archive: Path, held: Sequence[str], wanted: str) -> ControlError:
+    if not held:
+        return InvalidRequest(
+            f"{archive} holds no image with a name", next_step="make it with docker save NAME"
+        )
+    return NotFound(
+        f"{archive} holds {', '.join(held)}, not {wanted}",
+        next_step="name one of these in reference, or save the right image",
+    )
 
 
 def split(reference: str) -> tuple[str, str]:
@@ -185,25 +226,16 @@ def _registry(error: ControlError, reference: str) -> ControlError:
         return HostUnavailable(
             f"the registry of {reference} does not answer: {error.message}",
             retry_after=30.0,
-            next_step="see whether the network and the registry are up",
+            next_step=_REGISTRY_UP,
         )
     return error
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}") from error
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be read: {error.strerror}") from error
 
 
 def _authorisation(name: str, file: Path | None) -> dict[str, str]:
     """The header with the credentials that docker's config.json holds for the image's registry."""
     if file is None:
         return {}
-    with _opened(file) as opened:
+    with image_archives.opened(file) as opened:
         try:
             entries = json.loads(opened.read())["auths"]
             entries.keys()

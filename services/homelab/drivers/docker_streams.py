@@ -10,11 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from common.errors import HostUnavailable, WrongState
+from common.errors import ControlError, HostUnavailable, WrongState
+from services.homelab.drivers import host_processes
 from services.homelab.drivers.base import LogLine
 from services.homelab.drivers.docker_calls import Calls
 
 _HEADER = struct.Struct(">BxxxL")
+# Seconds to ask whether a program still runs.
+_LAST_WORD = 3.0
 # A line longer than this is given in parts.
 _LONGEST = 1 << 20
 # Seconds that an engine may need to tell of an end, after the last output; and between looks.
@@ -40,20 +43,48 @@ def frames(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             yield stream, part
 
 
-def lines(parts: Iterable[tuple[int, bytes]]) -> Iterator[LogLine]:
-    """Whole lines of each stream; each begins with its time."""
-    kept: dict[int, bytes] = {}
-    for stream, data in parts:
-        text = kept.pop(stream, b"") + data
-        *whole, rest = text.split(b"\n")
+def messages(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The stream and the bytes of each frame, whole: what an engine logs at once, which begins with its time."""
+    buffer = bytearray()
+    for piece in pieces:
+        buffer += piece
+        while len(buffer) >= _HEADER.size:
+            stream, length = _HEADER.unpack_from(buffer)
+            if len(buffer) < _HEADER.size + length:
+                break
+            yield stream, bytes(buffer[_HEADER.size : _HEADER.size + length])
+            del buffer[: _HEADER.size + length]
+
+
+def lines(told: Iterable[tuple[int, bytes]]) -> Iterator[LogLine]:
+    """Lines out of messages. One longer than 16 KiB comes in several, each with a time of its own."""
+    kept: dict[int, tuple[datetime, bytes]] = {}
+    for stream, data in told:
+        while data:
+            begun = kept.pop(stream, None)
+            when, text = _timed(data)
+            if begun is not None:
+                when, text = begun[0], begun[1] + text
+            line, end, data = text.partition(b"\n")
+            if end or len(line) > _LONGEST:
+                yield _line(stream, when, line)
+            elif line:
+                kept[stream] = when, line
+    for stream, (when, rest) in kept.items():
+        yield _line(stream, when, rest)
+
+
+def terminal_lines(pieces: Iterable[bytes]) -> Iterator[LogLine]:
+    """Lines of a container with a terminal, whose output has no frames; each begins with its time."""
+    kept = b""
+    for piece in pieces:
+        *whole, kept = (kept + piece).split(b"\n")
+        if len(kept) > _LONGEST:
+            whole, kept = [*whole, kept], b""
         for line in whole:
-            yield _line(stream, line)
-        if len(rest) > _LONGEST:
-            yield _line(stream, rest)
-        elif rest:
-            kept[stream] = rest
-    for stream, rest in kept.items():
-        yield _line(stream, rest)
+            yield _line(1, *_timed(line))
+    if kept:
+        yield _line(1, *_timed(kept))
 
 
 def moment(text: str) -> datetime:
@@ -63,12 +94,16 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(f"{head}.{(digits + '000000')[:6]}+00:00")
 
 
-def _line(stream: int, data: bytes) -> LogLine:
+def _timed(data: bytes) -> tuple[datetime, bytes]:
+    """The time that an engine's message begins with, and the rest."""
     time, _, text = data.partition(b" ")
     try:
-        when = moment(time.decode())
+        return moment(time.decode()), text
     except ValueError:
-        when, text = datetime.now(UTC), data
+        return datetime.now(UTC), data
+
+
+def _line(stream: int, when: datetime, text: bytes) -> LogLine:
     return LogLine(when, stream == 2, text.removesuffix(b"\r"))
 
 
@@ -121,6 +156,16 @@ class DockerExec:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Who left takes the program along, as a terminal does: engines let it run on."""
+        try:
+            told = self._calls.json("GET", "/exec/{0}/json", self._id, timeout=_LAST_WORD)
+        except ControlError:
+            return
+        if told.get("Running") and int(told.get("Pid") or 0) > 1:
+            host_processes.hang_up(int(told["Pid"]), str(told.get("ContainerID") or ""))
 
     def _pieces(self, rest: bytes) -> Iterator[bytes]:
         if rest:

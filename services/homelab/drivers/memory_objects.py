@@ -70,11 +70,13 @@ class MemoryImages:
         self.add(reference, self._found(reference), self.registry_digest(reference))
         self._tell("image", "pull", reference, reference)
 
-    def load(self, archive: Path, report: Report) -> Sequence[str]:
+    def load(self, archive: Path, report: Report, wanted: str = "") -> Sequence[str]:
         """See Images: the archive's name is the image's."""
         if not archive.is_file():
             raise NotFound(f"there is no file {archive}")
         reference = f"{archive.stem}:latest"
+        if wanted and short(wanted) != reference:
+            raise NotFound(f"{archive} holds {reference}, not {wanted}")
         self.add(reference, {})
         return [reference]
 

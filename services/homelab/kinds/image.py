@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.errors import InvalidRequest, NotFound, Violation
+from common.errors import InvalidRequest, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers.image_names import is_identifier
+from services.homelab.containers.material import Materials, image_paths
 from services.homelab.drivers.base import Engine, EngineEvent, Json
 from services.homelab.kinds.hints import Hints
 from services.homelab.references import digest_of, familiar
@@ -19,8 +20,9 @@ class ImageKind:
 
     spec = pb.Image
 
-    def __init__(self, engine: Engine, reason: str = "") -> None:
+    def __init__(self, engine: Engine, reason: str = "", materials: Materials | None = None) -> None:
         self._engine = engine
+        self._materials = materials or Materials()
         self._reason = reason
         # An event tells the reference as the engine writes it, or the id alone.
         self._hints = Hints(engine, _everything)
@@ -46,7 +48,7 @@ class ImageKind:
         pinned = spec.reference.partition("@")[2]
         if pinned and spec.HasField("digest") and spec.digest != pinned:
             found.append(Violation("digest", "is not the one in reference"))
-        return found
+        return [*found, *self._materials.outside_of(image_paths(spec))]
 
     def detect(self, keys: Sequence[str]) -> Mapping[str, Detection[pb.Image]]:
         """See Kind: one list for all."""
@@ -69,8 +71,9 @@ class ImageKind:
         there = images.inspect(spec.reference)
         if there is not None and _is_so(spec, there):
             return Applied(f"{spec.reference}: was there already", changed=False)
+        self._materials.require(image_paths(spec))
         if spec.archive:
-            self._load(spec, report)
+            images.load(Path(spec.archive), report, spec.reference)
         elif spec.rootfs:
             images.import_rootfs(Path(spec.rootfs), spec.reference, spec.command, report)
         else:
@@ -95,14 +98,6 @@ class ImageKind:
     def close(self) -> None:
         """See Watchable."""
         self._hints.stop()
-
-    def _load(self, spec: pb.Image, report: Report) -> None:
-        held = self._engine.images.load(Path(spec.archive), report)
-        if familiar(spec.reference) not in {familiar(name) for name in held}:
-            raise NotFound(
-                f"{spec.archive} holds {', '.join(held)}, not {spec.reference}",
-                next_step="name one of these in reference, or save the right image",
-            )
 
     def _pull(self, spec: pb.Image, report: Report) -> None:
         credentials = Path(spec.credentials_file) if spec.credentials_file else None

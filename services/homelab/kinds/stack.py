@@ -37,7 +37,7 @@ class StackKind:
         self._materials = materials
         self._keeper = ContainerKeeper(engine, self._inventory, materials, updates, held)
         self._updates = updates
-        self._convergence = Convergence(engine, self._inventory, self._keeper, materials.files)
+        self._convergence = Convergence(engine, self._inventory, self._keeper, materials)
         self._reason = reason
         self._news = News()
         self._hints = Hints(engine, self._names)

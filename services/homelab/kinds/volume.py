@@ -9,6 +9,7 @@ from common.manager import Action, Applied, Change, Detected, Detection, Emit, R
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers import labels as engine_labels
 from services.homelab.containers.differences import differing
+from services.homelab.containers.material import Materials, volume_paths
 from services.homelab.drivers.base import Engine, Json
 from services.homelab.inspecting import listed_name
 from services.homelab.kinds.hints import Hints, of_type
@@ -21,8 +22,9 @@ class ContainerVolumeKind:
 
     spec = pb.ContainerVolume
 
-    def __init__(self, engine: Engine, reason: str = "") -> None:
+    def __init__(self, engine: Engine, reason: str = "", materials: Materials | None = None) -> None:
         self._engine = engine
+        self._materials = materials or Materials()
         self._reason = reason
         self._hints = Hints(engine, of_type("volume"))
 
@@ -34,7 +36,7 @@ class ContainerVolumeKind:
         """See Kind."""
         if "/" in name or len(name) < 2:
             return [Violation("", f"{name!r} is no volume's name: two or more of A-Z a-z 0-9 _ . -")]
-        return []
+        return self._materials.outside_of(volume_paths(spec))
 
     def detect(self, keys: Sequence[str]) -> Mapping[str, Detection[pb.ContainerVolume]]:
         """See Kind."""
@@ -52,6 +54,7 @@ class ContainerVolumeKind:
         volumes = self._engine.volumes
         there = volumes.inspect(name)
         if there is None:
+            self._materials.require(volume_paths(spec))
             volumes.create(name, body(spec, labels))
             return Applied(f"{name}: made")
         if fields := differing(spec, read(there)):

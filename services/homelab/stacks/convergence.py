@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from common.errors import ControlError, WrongState
 from common.manager import Applied, Report
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.inventory import Inventory
 from services.homelab.containers.keeper import ContainerKeeper
+from services.homelab.containers.material import Materials
 from services.homelab.containers.waiting import until_ended, until_well
 from services.homelab.drivers import host_files
 from services.homelab.drivers.base import Engine
@@ -21,13 +21,15 @@ from services.homelab.stacks import projects
 class Convergence:
     """For one engine."""
 
-    def __init__(self, engine: Engine, inventory: Inventory, keeper: ContainerKeeper, files: Path) -> None:
+    def __init__(
+        self, engine: Engine, inventory: Inventory, keeper: ContainerKeeper, materials: Materials
+    ) -> None:
         self._engine = engine
         self._inventory = inventory
         self._keeper = keeper
-        self._files = files
+        self._files = materials.files
         self._networks = ContainerNetworkKind(engine)
-        self._volumes = ContainerVolumeKind(engine)
+        self._volumes = ContainerVolumeKind(engine, materials=materials)
 
     def apply(self, project: str, spec: pb.Stack, report: Report) -> Applied:
         """Makes it so. What fails holds up only those that wait for it; the first error is raised at the end."""

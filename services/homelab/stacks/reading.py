@@ -11,7 +11,7 @@ from common.errors import ControlError, InvalidRequest, NotFound, Violation
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.compose.plan import StackPlan, plan
 from services.homelab.compose.verdicts import Verdict
-from services.homelab.containers.material import Materials
+from services.homelab.containers.material import Materials, volume_paths
 from services.homelab.containers.normalisation import check, normalise
 from services.homelab.drivers import host_files
 
@@ -45,6 +45,9 @@ def fill(name: str, spec: pb.Stack, materials: Materials) -> Sequence[Violation]
         container.spec.running = spec.running if spec.HasField("running") else True
         if spec.update and "@" not in container.spec.image:
             container.spec.update = spec.update
+    for volume in spec.volumes:
+        faults = [*materials.outside_of(volume_paths(volume.spec))]
+        wrong += [Violation(where, f"volumes.{volume.name}: {_said(one)}") for one in faults]
     return wrong
 
 

@@ -123,3 +123,14 @@ async def test_programs_at_once_are_bounded(stub: Any, run: Any) -> None:
 
 
 # Statistics and events.
+
+
+async def test_who_leaves_takes_the_program_along(stub: Any, run: Any, daemon: Dockerd) -> None:
+    run("web")
+    call = stub.Exec()
+    script = "sleep 4711 & sleep 4712; true"
+    await call.write(pb.ExecRequest(start=pb.ExecStart(container="web", command=["sh", "-c", script])))
+    await until(lambda: daemon.docker("top", "web").stdout.count("sleep 471") >= 2)
+    call.cancel()
+    await until(lambda: "sleep 471" not in daemon.docker("top", "web").stdout)
+    assert "sleep infinity" in daemon.docker("top", "web").stdout

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ControlError, NotFound
+from common.errors import ControlError, NotFound, WrongState
 from daemons import until
 from dockerd import BUSYBOX, Dockerd
 from nixcc.homelab.v1 import container_pb2 as pb
@@ -196,3 +196,30 @@ def test_one_that_the_engine_starts_for_ever_is_told_with_its_own_words(
     apply("web", made(command=["sh", "-c", "echo no database; exit 3"], restart=always))
     until(lambda: "it keeps ending: exit code 3" in seen(keeper).unhealthy, 20)
     until(lambda: "the last it said: no database" in seen(keeper).unhealthy, 20)
+
+
+def test_one_that_ends_at_once_without_an_error(apply: Apply, made: Made) -> None:
+    spec = made(command=["sh", "-c", "echo bye"])
+    told: list[WrongState] = []
+
+    def refused() -> bool:
+        """On a machine that is busy it may run for longer than a moment."""
+        try:
+            apply("web", spec)
+        except WrongState as error:
+            told.append(error)
+        return bool(told)
+
+    until(refused, 30)
+    assert "ends at once with exit code 0, and it should run; the last it said: bye" in told[0].message
+    assert "condition: NO" in told[0].next_step
+
+
+def test_one_whose_health_is_not_known_yet_is_not_ready(
+    keeper: ContainerKeeper, apply: Apply, made: Made, engine: Engine
+) -> None:
+    check = {"command": ["test -e /tmp/well"], "interval": 100, "startPeriod": 60_000}
+    apply("web", made(healthCheck=check))
+    assert "has not said yet" in seen(keeper).unhealthy
+    engine.containers.exec("web", ["touch", "/tmp/well"]).read()
+    until(lambda: not seen(keeper).unhealthy)

@@ -68,3 +68,14 @@ def test_a_path_outside_what_is_allowed(tmp_path: Path, made: Callable[..., pb.C
     (tmp_path / "srv/data").symlink_to("/etc")
     with pytest.raises(Forbidden, match=r"mounts\[0\].source"):
         materials.gather(inside, {})
+
+
+def test_a_seccomp_profile_must_lie_where_it_may(tmp_path: Path, made: Callable[..., pb.Container]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "profile.json").write_text("{}")
+    spec = made(securityOptions=[f"seccomp={tmp_path}/profile.json", "seccomp=unconfined"])
+    only = Materials([tmp_path / "in"])
+    assert [one.field for one in only.outside(spec)] == ["security_options[0]"]
+    with pytest.raises(Forbidden):
+        only.gather(spec, {})
+    assert list(Materials().gather(spec, {}).profiles.values()) == ["{}"]

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from common import failpoints
-from common.errors import WrongState
+from common.errors import ControlError, HostUnavailable, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1 import container_pb2 as pb
-from services.homelab.containers import spec_label
+from services.homelab.containers import replacement, spec_label
 from services.homelab.containers.differences import differing
 from services.homelab.containers.keeper import ContainerKeeper
 from services.homelab.drivers.base import Engine
@@ -156,5 +156,112 @@ def test_killed_anywhere(
     assert "A=1" in now["Config"]["Env"]
     found = keeper.detect(["web"])["web"]
     assert not differing(wanted, found.spec)  # type: ignore[union-attr]
+    engine.containers.remove("web", force=True)
+    daemon.docker("volume", "rm", "--force", "kept")
+
+
+def test_killed_while_the_old_one_is_stopped_and_the_new_one_is_no_good(
+    apply: Apply, made: Made, engine: Engine, daemon: Dockerd, tmp_path: Path
+) -> None:
+    data: dict[str, Any] = {"mounts": [{"target": "/data", "source": "kept"}]}
+    apply("web", made(**data))
+    first = identifier(engine)
+    wanted = made(**data, command=["sh", "-c", "echo no luck; exit 3"])
+    label = spec_label.written(wanted)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, daemon.address, label, str(tmp_path / "updates.json")],
+        env={**os.environ, failpoints.ENVIRONMENT: "homelab.old_stopped=kill:1"},
+        cwd=Path(__file__).resolve().parents[4],
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL
+    with pytest.raises(WrongState, match="the old one runs"):
+        apply("web", wanted)
+    found = engine.containers.inspect("web")
+    assert found is not None
+    assert (found["Id"], found["State"]["Running"], names(engine)) == (first, True, ["web"])
+    engine.containers.remove("web", force=True)
+    daemon.docker("volume", "rm", "--force", "kept")
+
+
+def test_one_that_was_stopped_before_is_not_started_by_a_replacement_that_was_cut_off(
+    made: Made, apply: Apply, engine: Engine, daemon: Dockerd
+) -> None:
+    apply("web", made())
+    apply("web", made(running=False))
+    daemon.docker("create", "--name", "web.nixcc-new", "--network", "none", "busybox:1")
+    assert replacement.recover(engine, "web") == "ended an earlier replacement"
+    found = engine.containers.inspect("web")
+    assert found is not None
+    assert (found["State"]["Running"], names(engine)) == (False, ["web"])
+
+
+class Faulty:
+    """Containers of an engine, some of whose starts fail."""
+
+    def __init__(self, containers: Any, faults: dict[str, list[ControlError]]) -> None:
+        self._containers = containers
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._containers, name)
+
+    def start(self, name: str) -> None:
+        if self._faults.get(name):
+            raise self._faults[name].pop(0)
+        self._containers.start(name)
+
+
+def test_an_engine_that_ends_in_the_middle(
+    apply: Apply, made: Made, engine: Engine, daemon: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data: dict[str, Any] = {"mounts": [{"target": "/data", "source": "kept"}]}
+    apply("web", made(**data))
+    first = identifier(engine)
+    faults: dict[str, list[ControlError]] = {
+        "web.nixcc-new": [HostUnavailable("gone")],
+        "web": [ControlError("it shuts down")],
+    }
+    monkeypatch.setattr(engine, "containers", Faulty(engine.containers, faults))
+    wanted = made(**data, environment={"A": "1"})
+    with pytest.raises(ControlError, match="it shuts down"):
+        apply("web", wanted)
+    assert names(engine) == ["web", "web.nixcc-new"], "who looks next knows that the old one is to run"
+    assert "ended an earlier replacement" in apply("web", wanted).message
+    assert identifier(engine) != first
+
+    faults["web.nixcc-new"] = [HostUnavailable("gone")]
+    with pytest.raises(HostUnavailable, match="the old one runs: gone"):
+        apply("web", made(**data))
+    found = engine.containers.inspect("web")
+    assert found is not None
+    assert (found["State"]["Running"], names(engine)) == (True, ["web"])
+    engine.containers.remove("web", force=True)
+    daemon.docker("volume", "rm", "--force", "kept")
+
+
+def test_one_that_runs_is_not_stopped_again_for_what_was_no_good(
+    apply: Apply, made: Made, engine: Engine, daemon: Dockerd
+) -> None:
+    data: dict[str, Any] = {"mounts": [{"target": "/data", "source": "kept"}]}
+    apply("web", made(**data))
+    bad = made(**data, command=["sh", "-c", "echo no luck; exit 3"])
+
+    def since() -> str:
+        return str((engine.containers.inspect("web") or {})["State"]["StartedAt"])
+
+    with pytest.raises(WrongState, match="no luck"):
+        apply("web", bad)
+    before = since()
+    with pytest.raises(WrongState, match="no luck") as raised:
+        apply("web", bad)
+    assert "tried again in" in raised.value.next_step
+    assert since() == before
+    engine.containers.restart("web")
+    before = since()
+    with pytest.raises(WrongState, match="no luck"):
+        apply("web", bad)
+    assert since() != before, "who restarts it wants a try"
     engine.containers.remove("web", force=True)
     daemon.docker("volume", "rm", "--force", "kept")

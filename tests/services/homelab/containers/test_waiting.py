@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from common.errors import NotFound, WrongState
+from common.errors import HostUnavailable, NotFound, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers.waiting import patience, until_gone, until_well, verdict
-from services.homelab.drivers.base import Engine
+from services.homelab.drivers.base import Cancel, Engine, Gap, Listener
+from services.homelab.drivers.memory import MemoryEngine
 
 CHECK = {"Test": ["CMD", "true"], "Interval": 10**9, "Timeout": 10**9, "Retries": 2, "StartPeriod": 5 * 10**9}
 
@@ -90,3 +91,26 @@ def test_gone_or_not(
     assert not until_gone(engine, "web")
     daemon.docker("rm", "--force", "web")
     assert until_gone(engine, "web")
+
+
+def test_one_that_a_restarted_engine_ended_is_not_to_blame() -> None:
+    engine = MemoryEngine()
+    engine.images.add("a:1", {})
+    engine.containers.create("web", {"Image": "a:1", "Cmd": ["run"]})
+    engine.containers.start("web")
+    subscribe = engine.subscribe
+
+    def broken(listener: Listener) -> Cancel:
+        """The stream breaks, and the container has ended when it is back."""
+        cancel = subscribe(listener)
+        engine.containers.kill("web")
+        listener(Gap())
+        return cancel
+
+    engine.subscribe = broken  # type: ignore[method-assign]
+    with pytest.raises(HostUnavailable, match="was away while the container web started, which ended"):
+        until_well(engine, "web")
+    engine.subscribe = subscribe  # type: ignore[method-assign]
+    with pytest.raises(WrongState):
+        until_well(engine, "web")
+    engine.close()

@@ -97,3 +97,10 @@ def test_a_port_that_is_taken(engine: DockerEngine, daemon: Dockerd) -> None:
     engine.containers.remove("one", force=True)
     engine.containers.remove("two", force=True)
     engine.networks.remove("open")
+
+
+def test_statistics_of_one_that_goes_away(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What dockerd answers in the middle of a removal: nothing, and that all is well.
+    monkeypatch.setattr(engine.containers._calls, "json", lambda *arguments, **options: None)
+    with pytest.raises(NotFound):
+        engine.containers.stats("web")

@@ -58,3 +58,15 @@ def test_all_there_are_and_how_they_are(kind: ContainerKind, daemon: Dockerd) ->
     assert found["absent"] is None
     assert found["web"].spec.labels, "an earlier replacement did not end"  # type: ignore[union-attr]
     daemon.docker("rm", "web", "web.nixcc-new")
+
+
+def test_that_one_is_well_again_is_told(kind: ContainerKind, daemon: Dockerd) -> None:
+    told: list[Sequence[str]] = []
+    health = ("--health-cmd", "test -e /tmp/well", "--health-interval", "100ms", "--health-retries", "1")
+    daemon.docker("run", "--detach", "--name", "web", "--network", "none", *health, BUSYBOX)
+    state = ("inspect", "--format", "{{.State.Health.Status}}", "web")
+    until(lambda: daemon.docker(*state).stdout == "unhealthy\n")
+    kind.watch(told.append)
+    daemon.docker("exec", "web", "touch", "/tmp/well")
+    until(lambda: ("web",) in told)
+    daemon.docker("rm", "--force", "web")

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from common.errors import ControlError, InvalidRequest, NotFound
+from common.errors import ControlError, Forbidden, InvalidRequest, NotFound
 from daemons import until
 from dockerd import BUSYBOX, Dockerd, busybox_rootfs
 from nixcc.homelab.v1.container_pb2 import Image
+from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine
 from services.homelab.kinds.image import ImageKind
 
@@ -67,14 +68,16 @@ def test_from_a_root_file_system(kind: ImageKind, step: Callable[..., Any], tmp_
     assert not step(kind, "made:1", None).changed
 
 
-def test_from_an_archive(kind: ImageKind, step: Callable[..., Any], daemon: Dockerd, tmp_path: Path) -> None:
+def test_from_an_archive(
+    kind: ImageKind, step: Callable[..., Any], engine: Engine, daemon: Dockerd, tmp_path: Path
+) -> None:
     archive = tmp_path / "saved.tar"
     daemon.docker("tag", BUSYBOX, "saved:1")
     daemon.docker("save", "--output", str(archive), "saved:1")
     daemon.docker("rmi", "saved:1")
     with pytest.raises(NotFound, match="holds saved:1, not other:1"):
         step(kind, "other:1", Image(reference="other:1", archive=str(archive)))
-    daemon.docker("rmi", "saved:1")
+    assert engine.images.inspect("saved:1") is None, "names of others stay where they are"
     assert step(kind, "saved:1", Image(reference="saved:1", archive=str(archive))).changed
     assert kind.detect(["saved:1"])["saved:1"] is not None
     with pytest.raises(ControlError, match="there is no file"):
@@ -110,3 +113,14 @@ def test_pulled_and_held_to_its_digest(
 )
 def test_what_is_refused(engine: Engine, spec: Image, field: str) -> None:
     assert [one.field for one in ImageKind(engine).validate("a", spec)] == [field]
+
+
+def test_files_must_lie_where_they_may(engine: Engine, step: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "root.tar").write_bytes(busybox_rootfs())
+    kind = ImageKind(engine, materials=Materials([tmp_path / "in"]))
+    for field in ("archive", "rootfs"):
+        spec = Image(reference="made:1", **{field: str(tmp_path / "root.tar")})
+        assert [one.field for one in kind.validate("made", spec)] == [field]
+        with pytest.raises(Forbidden, match=f"{field} is not in"):
+            step(kind, "made:1", spec)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.errors import WrongState
+from common.errors import Forbidden, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1.container_pb2 import ContainerVolume
 from services.homelab.containers.differences import differing
+from services.homelab.containers.material import Materials
 from services.homelab.drivers.base import Engine
 from services.homelab.kinds.volume import ContainerVolumeKind
 
@@ -53,3 +55,31 @@ def test_what_is_refused(kind: ContainerVolumeKind) -> None:
     assert kind.validate("a/b", ContainerVolume())
     assert kind.validate("a", ContainerVolume())
     assert not kind.validate("ab", ContainerVolume())
+
+
+def test_options_lead_nowhere_else(
+    engine: Engine, step: Callable[..., Any], daemon: Dockerd, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    kind = ContainerVolumeKind(engine, materials=Materials([tmp_path]))
+    for options in (
+        {"type": "none", "o": "bind", "device": "/etc"},
+        {"type": "none", "o": "bind", "device": f"{tmp_path}/link"},
+        {"type": "none", "o": "bind", "device": f"{tmp_path}/../.."},
+        {"type": "overlay", "device": "overlay", "o": f"lowerdir={tmp_path}:/etc"},
+        {"type": "cifs", "device": "//nas/data", "o": "credentials=/root/secret"},
+    ):
+        spec = ContainerVolume(driver="local", options=options)
+        assert [one.description for one in kind.validate("data", spec)] == [f"is not in {tmp_path}"], options
+        with pytest.raises(Forbidden):
+            step(kind, "data", spec)
+    for options in (
+        {"type": "none", "o": "bind", "device": str(tmp_path)},
+        {"type": "nfs", "o": "addr=10.0.0.1,rw", "device": ":/export"},
+        {"type": "cifs", "device": "//nas/data", "o": "username=a"},
+        {"type": "tmpfs", "device": "tmpfs"},
+    ):
+        assert not kind.validate("data", ContainerVolume(driver="local", options=options)), options
+    assert not ContainerVolumeKind(engine).validate(
+        "data", ContainerVolume(options={"o": "bind", "device": "/etc"})
+    )

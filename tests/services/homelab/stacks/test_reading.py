@@ -77,3 +77,12 @@ def test_a_name_for_what_has_none() -> None:
     assert named("other", "/srv/x") == "other"
     with pytest.raises(InvalidRequest, match="relative paths"):
         named("x", "relative")
+
+
+def test_volumes_of_a_file_lead_nowhere_else(tmp_path: Path) -> None:
+    text = """
+services: {web: {image: a, volumes: ['v:/v']}}
+volumes: {v: {driver_opts: {type: none, o: bind, device: /etc}}}
+"""
+    found = fill("shop", pb.Stack(compose=text, project_directory=str(tmp_path)), Materials([tmp_path]))
+    assert [one.description for one in found] == [f"volumes.shop_v: options[device]: is not in {tmp_path}"]
