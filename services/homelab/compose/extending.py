@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InvalidRequest
-from services.homelab.compose import interpolation
+from services.homelab.compose.layers import layers
 from services.homelab.compose.merging import merged, plain
 from services.homelab.compose.paths import absolute, located
 from services.homelab.compose.verdicts import Findings
-from services.homelab.compose.yaml_text import parse
 
 _DEEPEST = 10
 _KNOWN = frozenset({"service", "file"})
@@ -83,12 +82,11 @@ class Extending:
             return None
         inner = Findings()
         try:
-            value, inner.lines = parse(content.decode(errors="replace"))
-            value = interpolation.tree(value, "", self._variables, inner)
+            value = layers([content.decode(errors="replace")], self._variables, inner)
         except InvalidRequest as error:
             self._findings.fault(where, f"{path}: {error.message}")
             return None
-        services = value.get("services") if isinstance(value, dict) else None
+        services = value.get("services")
         if not isinstance(services, dict):
             self._findings.fault(where, f"{path} has no services")
             return None

@@ -55,8 +55,16 @@ def secrets(value: Any, path: str, at: Reading) -> None:
             said = f"the secret {name} has no file: put it into one, and name that under secrets.{name}.file"
             at.findings.unsupported(where, said)
             continue
-        one = at.found.secrets.add(name=name, file=_whole(file))
-        if target := string(fields.get("target") or ""):
+        target = string(fields.get("target") or "")
+        # One secret may be at several places; only the first can have its name.
+        again = sum(one.file == _whole(file) for one in at.found.secrets)
+        if again:
+            target = target or name
+            if any(target in (one.target, one.target or one.name) for one in at.found.secrets):
+                at.findings.ignored(where, f"{target} is there already")
+                continue
+        one = at.found.secrets.add(name=f"{name}.{again + 1}" if again else name, file=_whole(file))
+        if target:
             one.target = target
 
 

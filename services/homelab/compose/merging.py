@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from services.homelab.compose.scalars import Wrong, pairs, strings
 from services.homelab.compose.yaml_text import Tagged
 
-_MAPS = {"environment": "=", "labels": "=", "sysctls": "=", "annotations": "="}
+_MAPS = frozenset({"environment", "labels", "sysctls", "annotations"})
 _REPLACED = frozenset({"command", "entrypoint", "image", "healthcheck.test"})
 # Lists whose elements are told apart by the place inside.
 _BY_TARGET = frozenset({"volumes", "devices", "secrets", "configs"})
@@ -30,6 +31,26 @@ def merged(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict
     return found
 
 
+def layered(under: dict[str, Any], over: dict[str, Any], sections: Collection[str]) -> dict[str, Any]:
+    """One whole file put over another: section by section and name by name."""
+    found = {**under, **over}
+    for section in sections:
+        below, above = under.get(section), over.get(section)
+        if isinstance(below, dict) and isinstance(above, dict):
+            found[section] = {**below}
+            for name, value in above.items():
+                there = below.get(name)
+                if isinstance(there, dict) and isinstance(value, dict):
+                    found[section][name] = merged(there, value)
+                elif isinstance(value, Tagged) and value.tag == "!reset":
+                    found[section].pop(name, None)
+                elif value is not None or name not in below:
+                    found[section][name] = value.value if isinstance(value, Tagged) else value
+        elif above is None and below is not None:
+            found[section] = below
+    return found
+
+
 def plain(value: Any) -> Any:
     """Without tags, for what is put over nothing."""
     if isinstance(value, dict):
@@ -46,7 +67,11 @@ def plain(value: Any) -> Any:
 def _together(path: str, base: Any, over: Any) -> Any:
     if path in _MAPS:
         try:
-            return {**pairs(base, _MAPS[path]), **pairs(over, _MAPS[path])}
+            tagged = _tagged(over)
+            below = {name: one for name, one in pairs(base).items() if name not in tagged}
+            above = {name: one for name, one in over.items() if name not in tagged} if tagged else over
+            chosen = {name: one.value for name, one in tagged.items() if one.tag == "!override"}
+            return {**below, **pairs(above), **pairs(chosen)}
         except Wrong:
             return over
     if path in ("networks", "depends_on"):
@@ -67,6 +92,14 @@ def _together(path: str, base: Any, over: Any) -> Any:
             return [*(one for one in base if _target(one) not in there), *over]
         return [*base, *(one for one in over if one not in base)]
     return over
+
+
+def _tagged(value: Any) -> dict[str, Tagged]:
+    return (
+        {name: one for name, one in value.items() if isinstance(one, Tagged)}
+        if isinstance(value, dict)
+        else {}
+    )
 
 
 def _named(value: Any, path: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def plan(
     if _PROJECT.fullmatch(name) is None:
         findings.fault("", f"{name!r} is no name of a project: a-z 0-9 _ -, beginning with a letter or digit")
     given = {**variables, _NAME: name}
-    project = Loader(read, given, findings).load(text, directory, environment_files)
+    project = Loader(read, given, findings).load([text], directory, environment_files)
     # First: what follows from a missing variable tells nobody anything.
     findings.raise_faults()
     if project.name and project.name != name:

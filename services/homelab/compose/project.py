@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import InvalidRequest, Violation
-from services.homelab.compose import environment, interpolation
+from common.errors import InvalidRequest
+from services.homelab.compose import environment
 from services.homelab.compose.extending import Extending, Source
+from services.homelab.compose.layers import SECTIONS, layers
 from services.homelab.compose.merging import merged, plain
 from services.homelab.compose.paths import absolute, located
 from services.homelab.compose.scalars import Wrong, pairs, string, strings
 from services.homelab.compose.verdicts import Findings
-from services.homelab.compose.yaml_text import parse
 
 Read = Callable[[Path], bytes | None]
 # Files within files.
-_DEEPEST = 10
-_SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
+_DEEPEST, _MOST_INCLUDES = 10, 500
 _OTHERS = ("name", "include")
 _WITHOUT_EFFECT = {
     "version": "compose files have no versions any more",
@@ -44,23 +43,33 @@ class Project:
 class Loader:
     """Reads one project. Faults are collected in `findings`."""
 
-    def __init__(self, read: Read, given: Mapping[str, str], findings: Findings) -> None:
+    def __init__(
+        self, read: Read, given: Mapping[str, str], findings: Findings, left: Iterator[int] | None = None
+    ) -> None:
         self._read = read
         self._given = given
         self._findings = findings
+        # Counts the includes that are left, for all loaders of a project.
+        self._left = iter(range(_MOST_INCLUDES)) if left is None else left
 
     def load(
-        self, text: str, directory: Path, files: Sequence[Path] | None, within: tuple[str, ...] = ()
+        self,
+        texts: Sequence[str],
+        directory: Path,
+        files: Sequence[Path] | None,
+        within: tuple[str, ...] = (),
     ) -> Project:
-        """The text's project; `files`: with values of variables (None: `.env` in the folder, if it is there).
+        """The project of texts, each over those before.
+
+        `files`: with values of variables (None: `.env` in the folder, if it is there).
 
         `within`: the files that include this one, the nearest last.
         """
         variables = self._variables(directory, files)
-        raw = self._interpolated(text, variables)
+        raw = layers(texts, variables, self._findings)
         project = Project(name=str(raw.get("name") or ""), variables=variables)
         for key, value in raw.items():
-            if key in _SECTIONS:
+            if key in SECTIONS:
                 self._section(project, key, value, directory)
             elif key.startswith("x-"):
                 self._findings.ignored(key, "x- fields are for whoever reads the file")
@@ -121,20 +130,6 @@ class Loader:
                 self._findings.fault("environment_files", f"{path}: {what}")
         return {**found, **self._given}
 
-    def _interpolated(self, text: str, variables: Mapping[str, str]) -> dict[str, Any]:
-        value, lines = parse(text)
-        if not self._findings.lines:
-            self._findings.lines = lines
-        if not isinstance(value, dict):
-            raise InvalidRequest(
-                "the compose file is no mapping with services",
-                [Violation("", "must hold services:")],
-                next_step="give it the text of a compose file",
-            )
-        found = interpolation.tree(value, "", variables, self._findings)
-        assert isinstance(found, dict)
-        return found
-
     def _section(self, project: Project, section: str, value: Any, directory: Path) -> None:
         if value is None:
             return
@@ -180,40 +175,44 @@ class Loader:
                 continue
             for key in entry.keys() - {"path", "env_file", "project_directory"}:
                 self._findings.unsupported(f"{where}.{key}", "compose knows no such field here")
-            found = Project()
-            for path in paths:
-                # Each goes over those before.
-                _layer(found, self._include(path, base, files, variables, where, within))
+            found = self._include(paths, base, files, variables, where, within)
             # The file itself goes over what it includes.
             _layer(found, project)
-            for section in _SECTIONS:
+            for section in SECTIONS:
                 setattr(project, section, getattr(found, section))
 
     def _include(
         self,
-        path: Path,
+        paths: Sequence[Path],
         base: Path,
         files: Sequence[Path] | None,
         variables: Mapping[str, str],
         where: str,
         within: tuple[str, ...],
     ) -> Project:
-        if str(path) in within or len(within) >= _DEEPEST:
-            self._findings.fault(where, f"goes round in a circle: {' → '.join([*within, str(path)])}")
+        if next(self._left, None) is None:
+            self._findings.fault(where, f"there are more than {_MOST_INCLUDES} includes")
             return Project()
-        content = self._read(path)
-        if content is None:
-            self._findings.fault(where, f"the file {path} is not there")
-            return Project()
+        texts = []
+        for path in paths:
+            if str(path) in within or len(within) >= _DEEPEST:
+                self._findings.fault(where, f"goes round in a circle: {' → '.join([*within, str(path)])}")
+                return Project()
+            content = self._read(path)
+            if content is None:
+                self._findings.fault(where, f"the file {path} is not there")
+                return Project()
+            texts.append(content.decode(errors="replace"))
+        said = ", ".join(map(str, paths))
         inner = Findings()
-        loader = Loader(self._read, variables, inner)
+        loader = Loader(self._read, variables, inner, self._left)
         try:
-            found = loader.load(content.decode(errors="replace"), base, files, (*within, str(path)))
+            found = loader.load(texts, base, files, (*within, *map(str, paths)))
         except InvalidRequest as error:
-            self._findings.fault(where, f"{path}: {error.message}")
+            self._findings.fault(where, f"{said}: {error.message}")
             return Project()
         for violation in inner.faults:
-            self._findings.fault(where, f"{path}: {violation.field}: {violation.description}")
+            self._findings.fault(where, f"{said}: {violation.field}: {violation.description}")
         self._findings.verdicts += inner.verdicts
         self._findings.taken(where)
         return found
@@ -221,7 +220,7 @@ class Loader:
 
 def _layer(under: Project, over: Project) -> None:
     """Puts one project over another."""
-    for section in _SECTIONS:
+    for section in SECTIONS:
         there = getattr(under, section)
         for name, one in getattr(over, section).items():
             there[name] = merged(there[name], one) if name in there else one

@@ -31,21 +31,32 @@ class Tagged:
     value: Any
 
 
-def parse(text: str) -> tuple[Any, dict[str, int]]:
-    """The value, and the line of each path (`services.web.ports[0]`). InvalidRequest with the line of what is wrong."""
+def documents(text: str) -> tuple[list[Any], dict[str, int]]:
+    """Its documents' values, and the line of each path (`services.web.ports[0]`), the last document's before others'.
+
+    InvalidRequest with the line of what is wrong.
+    """
     if len(text.encode(errors="replace")) > MOST_BYTES:
         raise _wrong("is larger than 1 MiB")
     if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", text):
         raise _wrong("holds control characters")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        nodes = [*yaml.compose_all(text, Loader=yaml.SafeLoader)]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise _wrong(f"is no YAML: {error.problem or error}", mark.line + 1 if mark else 0) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _wrong("is nested too deep") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise _wrong(f"is no YAML: {type(error).__name__}") from error
     built = _Built()
-    return (None if node is None else built.value(node, "", 0)), built.lines
+    found: list[Any] = []
+    lines: dict[str, int] = {}
+    for node in nodes:
+        built.lines = {}
+        found.append(None if node is None else built.value(node, "", 0))
+        lines |= built.lines
+    return found, lines
 
 
 class _Built:

@@ -239,6 +239,23 @@ def test_files_of_one_include_go_over_one_another_and_the_file_over_them(planned
     assert spec(found, "demo-b-1").image == "z"
 
 
+def test_reset_and_override_of_an_include_and_of_documents(planned: Planned) -> None:
+    files = {
+        "one.yml": "services: {a: {image: x, ports: ['80:80'], environment: {A: 1, B: 2}, command: c}}",
+        "two.yml": "services: {a: {ports: !override ['81:81'], environment: {A: !reset null}}}",
+    }
+    text = "include: [{path: [one.yml, two.yml]}]\n---\nservices: {a: {command: !reset null}}\n---\n"
+    container = spec(planned(text, files))
+    assert [port.host for port in container.ports] == [81]
+    assert (dict(container.environment), [*container.command]) == ({"B": "2"}, [])
+    text = "services: {a: {image: x}}\nnetworks: {n: {}}\n---\nservices:\n  a:\n    image: y\nnetworks: {n: !reset {}}"
+    found = planned(text)
+    assert spec(found).image == "y"
+    assert [one.name for one in found.networks] == ["demo_default"]
+    with pytest.raises(InvalidRequest, match=r"B is not set.*line 6"):
+        planned(text.replace("image: y", "image: ${B}"))
+
+
 def test_of_a_file_that_is_extended_only_what_is_taken_counts(planned: Planned) -> None:
     files = {"base.yml": "services:\n  good: {image: x}\n  bad: {image: '${ABSENT}'}"}
     text = "services: {a: {extends: {file: base.yml, service: %s}}}"
@@ -464,6 +481,28 @@ def test_files_that_include_one_another(planned: Planned) -> None:
     files = {"docker-compose.yml": "include: [docker-compose.yml]\nservices: {a: {image: x}}"}
     with pytest.raises(InvalidRequest, match=r"docker-compose\.yml → /srv/demo/docker-compose\.yml"):
         planned(files["docker-compose.yml"], files)
+
+
+def test_includes_that_multiply(planned: Planned) -> None:
+    names = "abcdefghij"
+    files = {
+        f"{name}.yml": json.dumps({"include": [f"{one}.yml" for one in names if one > name], "services": {}})
+        for name in names
+    }
+    with pytest.raises(InvalidRequest, match="more than 500 includes"):
+        planned("include: [a.yml]\nservices: {a: {image: x}}", files)
+
+
+def test_one_secret_at_several_places(planned: Planned) -> None:
+    found = one(
+        planned,
+        {"secrets": ["s", {"source": "s", "target": "/x"}, {"source": "s"}]},
+        secrets={"s": {"file": "s"}},
+    )
+    assert [(one.name, one.target, one.file) for one in found.secrets] == [
+        ("s", "", "/srv/demo/s"),
+        ("s.2", "/x", "/srv/demo/s"),
+    ]
 
 
 KEYS = st.sampled_from(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from common.errors import InvalidRequest
-from services.homelab.compose.yaml_text import Tagged, parse
+from services.homelab.compose.yaml_text import Tagged, documents
+
+
+def parse(text: str) -> tuple[Any, dict[str, int]]:
+    (value,), lines = documents(text)
+    return value, lines
 
 
 def test_scalars_of_version_1_2() -> None:
