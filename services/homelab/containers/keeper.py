@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from common.errors import ControlError, HostUnavailable, NotFound, WrongState
@@ -11,6 +12,7 @@ from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers import creation, inspection, replacement, spec_label
 from services.homelab.containers import labels as engine_labels
 from services.homelab.containers.adoption import Adoptions
+from services.homelab.containers.condition import condition
 from services.homelab.containers.differences import differing
 from services.homelab.containers.held import Held
 from services.homelab.containers.image_names import is_identifier
@@ -22,8 +24,7 @@ from services.homelab.containers.waiting import last_output, until_gone, until_w
 from services.homelab.drivers.base import Engine, Json
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.image_updates.transition import updated
-from services.homelab.inspecting import parse_time, view
-from services.homelab.models import Health, State
+from services.homelab.inspecting import parse_time
 
 # Changed on a living container.
 _LIVE = frozenset({"limits", "restart", "networks", "running"})
@@ -169,18 +170,9 @@ class ContainerKeeper:
         if name + NEW in listed.rows or name + OLD in listed.rows:
             # Told as a difference, so that the next step ends what was begun.
             spec.labels[spec_label.LEFTOVER] = "an earlier replacement did not end"
-        return Detected(spec, unhealthy=self._unhealthy(inspected))
-
-    def _unhealthy(self, inspected: Json) -> str:
-        told = view(inspected)
-        if told.health is Health.UNHEALTHY:
-            return f"its health check fails: {told.health_output or 'without a word'}"
-        if told.health is Health.STARTING and told.state is State.RUNNING:
-            return "its health check has not said yet whether it is well"
-        if (inspected.get("State") or {}).get("Restarting"):
-            said = last_output(self._engine, told.id)
-            return f"it keeps ending: exit code {told.exit_code}, {told.restarts} restarts{said}"
-        return ""
+        identifier = str(inspected.get("Id", ""))
+        how = condition(inspected, datetime.now(UTC), lambda: last_output(self._engine, identifier))
+        return Detected(spec, unhealthy=how.wrong, outlook=how.outlook, look_again=how.look_again)
 
     def _spec(self, inspected: Json, listed: Listed) -> pb.Container:
         inspected = self._adoptions.labelled(inspected)

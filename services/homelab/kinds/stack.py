@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from common.errors import ControlError, Violation
 from common.manager import Action, Applied, Change, Detected, Detection, Emit, Report
 from nixcc.homelab.v1 import stack_pb2 as pb
+from services.homelab.containers.condition import Condition, together
 from services.homelab.containers.held import Held
 from services.homelab.containers.inventory import Inventory, Listed
 from services.homelab.containers.keeper import ContainerKeeper
@@ -93,7 +94,7 @@ class StackKind:
     ) -> Detection[pb.Stack]:
         if not members and not networks:
             return None
-        found, wrong = pb.Stack(), []
+        found, conditions = pb.Stack(), {}
         seen = self._keeper.detect([member.name for member in members], listed)
         for member in members:
             one = seen[member.name]
@@ -102,11 +103,11 @@ class StackKind:
             if one is None:
                 continue
             found.containers.add(name=member.name, service=member.service, spec=one.spec)
-            if one.unhealthy:
-                wrong.append(f"{member.name}: {one.unhealthy}")
+            conditions[member.name] = Condition(one.unhealthy, one.outlook, one.look_again)
         for row in networks:
             found.networks.add(name=str(row["Name"]), spec=network.read(row))
-        return Detected(found, unhealthy="; ".join(wrong))
+        how = together(conditions)
+        return Detected(found, unhealthy=how.wrong, outlook=how.outlook, look_again=how.look_again)
 
     def _names(self, event: EngineEvent) -> Sequence[str] | None:
         if event.type == "network" and event.action == "destroy":

@@ -82,8 +82,11 @@ def test_an_equal_one_of_others_is_taken_over_without_a_restart(center: Daemon, 
     assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
 
 
-def test_one_that_ends_at_once_for_ever_is_not_started_for_ever(center: Daemon, own: Dockerd) -> None:
-    text = json.dumps(container(script="echo no database; exit 3"))
+@pytest.mark.parametrize("restart", [{}, {"restart": {"condition": "ALWAYS"}}])
+def test_one_that_ends_at_once_for_ever_is_not_started_for_ever(
+    center: Daemon, own: Dockerd, restart: dict[str, Any]
+) -> None:
+    text = json.dumps(container(script="echo no database; exit 3", **restart))
     done = center.run("apply", "-f", "-", "--wait", "--timeout", "30s", stdin=text)
     assert done.returncode == 1
     assert "no database" in done.stderr + done.stdout

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from common.errors import ControlError, NotFound, WrongState
+from common.manager import Outlook
 from daemons import until
 from dockerd import BUSYBOX, Dockerd
 from nixcc.homelab.v1 import container_pb2 as pb
@@ -196,6 +197,7 @@ def test_one_that_the_engine_starts_for_ever_is_told_with_its_own_words(
     apply("web", made(command=["sh", "-c", "echo no database; exit 3"], restart=always))
     until(lambda: "it keeps ending: exit code 3" in seen(keeper).unhealthy, 20)
     until(lambda: "the last it said: no database" in seen(keeper).unhealthy, 20)
+    until(lambda: seen(keeper).outlook is Outlook.STALLED, 20)
 
 
 def test_one_that_ends_at_once_without_an_error(apply: Apply, made: Made) -> None:
