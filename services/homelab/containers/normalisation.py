@@ -50,7 +50,8 @@ def normalise(spec: pb.Container) -> None:
     for name, text in list(spec.ulimits.items()):
         soft, _, hard = text.partition(":")
         spec.ulimits[name] = ulimit(int(soft), int(hard or soft))
-    if spec.HasField("gpus") and not spec.gpus.capabilities:
+    if spec.HasField("gpus") and "gpu" not in spec.gpus.capabilities:
+        # As docker's own command does: `utility` alone asks for no graphics card.
         spec.gpus.capabilities.append("gpu")
     if len(spec.networks) == 1 and spec.networks[0] == pb.NetworkAttachment(network="bridge"):
         del spec.networks[:]

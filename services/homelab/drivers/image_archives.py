@@ -49,7 +49,7 @@ def names(path: Path) -> Sequence[str] | None:
                 lists = dict(_lists(archive))
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise InvalidRequest(
-                f"{path} is no whole archive: {str(error) or 'it ends too early'}",
+                f"{path} is no whole archive: {_said(error)}",
                 next_step="make it anew with docker save NAME, and copy all of it",
             ) from error
     if not lists:
@@ -64,6 +64,16 @@ def names(path: Path) -> Sequence[str] | None:
             f"{path} holds a list of images that can't be read",
             next_step="make it anew with docker save NAME",
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """In one line: Python tells each way of packing that it is not."""
+    first = str(error).partition("\n")[0].rstrip(":")
+    return (
+        first
+        if first and "could not be opened" not in first
+        else "it is not packed as one, or ends too early"
+    )
 
 
 def _lists(archive: tarfile.TarFile) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf import json_format
 
 from nixcc.homelab.v1 import container_pb2 as pb
+from services.homelab.containers import creation
 from services.homelab.containers.normalisation import check, normalise
 
 
@@ -95,3 +96,19 @@ def test_one_form() -> None:
     again.CopyFrom(found)
     normalise(again)
     assert again == found
+
+
+def test_graphics_cards_are_asked_for_as_the_docker_command_does() -> None:
+    # What `docker create --gpus …` (28.2) sends, less what is empty.
+    for gpus, sent in (
+        (pb.Gpus(), {"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}),
+        (pb.Gpus(count=2), {"Driver": "", "Count": 2, "Capabilities": [["gpu"]]}),
+        (pb.Gpus(ids=["0"]), {"Driver": "", "DeviceIDs": ["0"], "Capabilities": [["gpu"]]}),
+        (
+            pb.Gpus(count=1, driver="nvidia", capabilities=["utility"]),
+            {"Driver": "nvidia", "Count": 1, "Capabilities": [["utility", "gpu"]]},
+        ),
+    ):
+        found = pb.Container(image="a:1", gpus=gpus)
+        normalise(found)
+        assert creation.body("web", found)["HostConfig"]["DeviceRequests"] == [sent]

@@ -64,6 +64,7 @@ def test_what_is_none(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says) as raised:
         names(tmp_path / "a.tar")
     assert raised.value.next_step
+    assert "\n" not in str(raised.value)
 
 
 def test_only_files_are_opened(tmp_path: Path) -> None:
