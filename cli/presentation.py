@@ -187,6 +187,23 @@ def table_cells(resource: Any, kinds: Kinds) -> list[tuple[str, str]]:
     return cells
 
 
+def told(resource: Any, kinds: Kinds) -> list[tuple[str, str]]:
+    """What the host alone knows, as heading and text: fields that are not asked for, and never compared."""
+    info = kinds.get(resource.kind)
+    if info is None:
+        return []
+    spec = info.message.FromString(resource.spec.value)
+    seen = info.message.FromString(resource.status.detected.value)
+    return [
+        (name.replace("_", " "), _cell(seen, name))
+        for name, field in SpecType.of(info.message.DESCRIPTOR).by_name.items()
+        if field.rules.ignore
+        and field.presence
+        and seen.HasField(field.name)
+        and not spec.HasField(field.name)
+    ]
+
+
 def _cell(message: Any, path: str) -> str:
     for name in path.split(".")[:-1]:
         message = getattr(message, name)

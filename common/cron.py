@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, tzinfo
+import os
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from zoneinfo import ZoneInfo
 
@@ -44,11 +45,21 @@ def overdue(expression: str, last_success: float, now: float, allowed: float, wh
 
 
 def _times(expression: str, after: float, where: tzinfo | None, count: int) -> list[float]:
-    start = datetime.fromtimestamp(after, where)
-    if where is None:
-        start = start.astimezone()
+    start = datetime.fromtimestamp(after, where or _here())
     try:
         found = [moment.timestamp() for moment in islice(CronSim(expression, start), count)]
     except CronSimError:
         found = []
     return found + [math.inf] * (count - len(found))
+
+
+def _here() -> tzinfo:
+    """The host's zone with its rules: an offset alone would be wrong from the next change of clocks on."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return datetime.now().astimezone().tzinfo or UTC

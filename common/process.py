@@ -6,9 +6,10 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def stream(
     argv: Sequence[str],
     *,
     on_line: Callable[[str], None],
+    on_output: Callable[[str], None] | None = None,
     cancel: threading.Event | None = None,
     timeout: float = 3_600,
     env: Mapping[str, str] | None = None,
@@ -87,13 +89,15 @@ def stream(
 ) -> Completed:
     """As `run`, for long programs: `on_line` gets each line of standard error (masked, no newline) as it comes.
 
-    Of standard error the last 64 KiB are kept; a line past 1 MiB comes in parts. `cancel` set from another thread
-    asks the program within 0.1 s to end, kills what is left of it after 2 s, and raises Cancelled.
+    `on_output` gets those of standard output likewise, however long, and unmasked, since they are data; none of them
+    is kept then. Of standard error the last 64 KiB are kept; a line past 1 MiB comes in parts. `cancel` set from
+    another thread asks the program within 0.1 s to end, kills what is left of it after 2 s, and raises Cancelled.
     """
     masked = [mask(arg, secrets) for arg in argv]
     process = _started(argv, masked, env, cwd, subprocess.DEVNULL)
     deadline = time.monotonic() + timeout
-    stdout, tail, partial = bytearray(), bytearray(), bytearray()
+    stdout, tail = bytearray(), bytearray()
+    messages, output = _Lines(_LINE), _Lines(sys.maxsize)
     with process, selectors.DefaultSelector() as selector:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -109,21 +113,21 @@ def stream(
                     data = os.read(key.fd, 65_536)
                     if not data:
                         selector.unregister(key.fileobj)
-                    elif key.fileobj is process.stdout:
-                        stdout += data
-                    else:
+                    elif key.fileobj is process.stderr:
                         tail += data
                         del tail[:-65_536]
-                        partial += data
-                        if b"\n" in data or len(partial) > _LINE:
-                            *lines, partial = partial.split(b"\n")
-                            if len(partial) > _LINE:
-                                lines.append(partial)
-                                partial = bytearray()
-                            for line in lines:
-                                on_line(mask(line.decode(errors="replace"), secrets))
-            if partial:
-                on_line(mask(partial.decode(errors="replace"), secrets))
+                        for line in messages.add(data):
+                            on_line(mask(line, secrets))
+                    elif on_output is None:
+                        stdout += data
+                    else:
+                        for line in output.add(data):
+                            on_output(line)
+            for line in messages.rest():
+                on_line(mask(line, secrets))
+            if on_output is not None:
+                for line in output.rest():
+                    on_output(line)
             process.wait(max(1.0, deadline - time.monotonic()))
         except BaseException:
             _end_group(process)
@@ -132,6 +136,31 @@ def stream(
     if check and process.returncode != 0:
         raise CommandFailed(masked, process.returncode, mask(bytes(tail).decode(errors="replace"), secrets))
     return Completed(tuple(argv), process.returncode, bytes(stdout), bytes(tail))
+
+
+class _Lines:
+    """Puts lines together; those past `longest` bytes come in parts."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._partial = bytearray()
+
+    def add(self, data: bytes) -> Iterator[str]:
+        """The lines that end in it."""
+        self._partial += data
+        if b"\n" not in data and len(self._partial) <= self._longest:
+            return
+        *lines, self._partial = self._partial.split(b"\n")
+        if len(self._partial) > self._longest:
+            lines.append(self._partial)
+            self._partial = bytearray()
+        for line in lines:
+            yield line.decode(errors="replace")
+
+    def rest(self) -> Iterator[str]:
+        """What has no end."""
+        if self._partial:
+            yield self._partial.decode(errors="replace")
 
 
 def detach(argv: Sequence[str], *, log_file: Path, env: Mapping[str, str] | None = None) -> int:

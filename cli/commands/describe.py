@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from cli.commands.events import events, print_events
     from cli.commands.get import resources
     from cli.conditions import status
-    from cli.presentation import resource_to_dict, to_yaml
+    from cli.presentation import resource_to_dict, to_yaml, told
 
     client = connect(args)
     one = resources(client, args.kind, [args.name])[0]
@@ -29,6 +29,10 @@ def run(args: argparse.Namespace) -> int:
     for condition in one.status.conditions:
         text = f"  {condition.type}: {status(one, condition.type)}  {condition.reason}"
         print(f"{text}  {printable(condition.message)}".rstrip())
+    if seen := told(one, client.kinds):
+        print(paint("\nhost", BOLD))
+        for heading, text in seen:
+            print(f"  {heading}: {printable(text)}")
     if one.status.drift:
         print(paint("\ndrift", BOLD))
         for change in one.status.drift:

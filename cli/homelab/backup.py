@@ -11,6 +11,7 @@ ncc homelab backup forget nightly [--yes]        what its retention doesn't keep
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -129,8 +130,8 @@ def _snapshots(client: Client, args: argparse.Namespace) -> int:
         print_as(args.output, {"items": [spec_to_dict(one) for one in found]})
         return 0
     print_table(
-        ["SNAPSHOT", "MADE", "PATHS"],
-        [[one.id[:8], one.time[:19], printable(" ".join(one.paths))] for one in found],
+        ["SNAPSHOT", "MADE", "HOST", "PATHS"],
+        [[one.id[:8], one.time[:19], printable(one.host), printable(" ".join(one.paths))] for one in found],
     )
     return 0
 
@@ -141,7 +142,10 @@ def _browse(client: Client, args: argparse.Namespace) -> int:
 
     folder = args.paths[0] if args.paths else "/"
     request = pb.BrowseBackupSnapshotRequest(job=args.job, snapshot=args.snapshot, folder=folder)
-    found = client.call(_stub(client).BrowseBackupSnapshot, request).nodes
+    answer = client.call(_stub(client).BrowseBackupSnapshot, request)
+    found = answer.nodes
+    if answer.left_out:
+        print(f"{answer.left_out} more are left out", file=sys.stderr)
     if args.output != "table":
         print_as(args.output, {"items": [spec_to_dict(one) for one in found]})
         return 0

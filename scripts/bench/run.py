@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
@@ -20,6 +23,8 @@ OUTPUT = ROOT / "build/bench.json"
 
 def main(names: list[str]) -> int:
     """0 when every benchmark ran."""
+    # What is begun and ended, as of restic, is no figure.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     sys.path.insert(0, str(FOLDER))
     files = sorted(FOLDER.glob("*_bench.py"))
     known = {path.name.removesuffix("_bench.py"): path for path in files}
@@ -52,6 +57,7 @@ def _load(path: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses look
     spec.loader.exec_module(module)
     return module
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,32 @@ def test_a_job_is_overdue_after_two_missed_runs_or_what_is_allowed() -> None:
     assert not cron.overdue("30 3 * * *", last, at(2026, 11, 22, 3), 0, BERLIN)
     assert cron.overdue("30 3 * * *", last, at(2026, 11, 22, 4), 0, BERLIN)
     assert cron.overdue("30 3 * * *", last, last + 61, 60, BERLIN)
+
+
+def test_the_hosts_own_zone_changes_its_clocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        # Asked in winter for a run in summer.
+        assert cron.following("30 3 1 * *", at(2026, 3, 1, 3, 40), None) == at(2026, 4, 1, 3, 30)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("expression", "after", "expected"),
+    [
+        # There is no 02:30 on that day; there are two on the other one, and it runs once.
+        ("30 2 * * *", (2026, 3, 28, 2, 30), (2026, 3, 29, 3, 0)),
+        ("30 2 * * *", (2026, 3, 29, 3, 0), (2026, 3, 30, 2, 30)),
+        ("30 2 * * *", (2026, 10, 25, 2, 30), (2026, 10, 26, 2, 30)),
+    ],
+)
+def test_hours_that_are_missing_or_twice(
+    expression: str, after: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    assert cron.following(expression, at(*after), BERLIN) == at(*expected)
 
 
 @pytest.mark.parametrize("text", ["30 3 * * *", "*/5 * * * *", "0 0 L * *", "0 9-17 * * mon-fri"])

@@ -227,3 +227,23 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_output_comes_line_by_line_however_long_and_apart_from_messages() -> None:
+    code = (
+        "import sys; sys.stdout.write('a' * 3_000_000 + '\\nsecond key'); sys.stderr.write('told key\\n');"
+        "sys.stdout.flush()"
+    )
+    output: list[str] = []
+    messages: list[str] = []
+
+    done = process.stream(
+        [sys.executable, "-c", code],
+        on_line=messages.append,
+        on_output=output.append,
+        secrets=["key"],
+    )
+
+    assert [len(output[0]), output[1]] == [3_000_000, "second key"]
+    assert messages == ["told ********"]
+    assert done.stdout == b""

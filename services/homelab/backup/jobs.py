@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -16,15 +19,25 @@ from typing import Any
 import structlog
 
 from common import cron
-from common.errors import Cancelled, ControlError, NotFound, WrongState
+from common.errors import Cancelled, ControlError, InvalidRequest, NotFound, Violation, WrongState
 from common.failpoints import hit
+from common.whole_file import write_whole
 from nixcc.homelab.v1 import backup_pb2 as pb
-from services.homelab.backup.hooks import Hooks
+from services.homelab.backup.hooks import Hold, Hooks
 from services.homelab.backup.models import Record, Run, Status
 from services.homelab.backup.records import Records
 from services.homelab.backup.snapshots import Snapshots
 from services.homelab.backup.sources import Sources, holds
-from services.homelab.backup.terms import keep, repository, tag, zone
+from services.homelab.backup.terms import (
+    keep,
+    next_check,
+    next_restore_test,
+    next_run,
+    not_after,
+    repository,
+    tag,
+    zone,
+)
 from services.homelab.containers.held import Held
 from services.homelab.drivers.base import Engine, Report
 from services.homelab.drivers.machine_disks import MachineDisks
@@ -36,6 +49,8 @@ log = structlog.get_logger()
 _MOST_RUNS = 100
 # Seconds until the schedule looks again at a job whose repository is in use.
 _BUSY = 30.0
+# Beyond what is restored for a test, so much has to stay free.
+_ROOM = 1 << 28
 _INTERRUPTED = "it was interrupted before it ended"
 
 
@@ -64,7 +79,7 @@ class Jobs:
         self._sources = Sources(engine, own_state, machines, folder / "work")
         self.restic = restic or Restic(folder / "work")
         self.clock = clock
-        self.snapshots = Snapshots(self.restic, self._required, self._taken)
+        self.snapshots = Snapshots(self.restic, self._required, self._taken, self._stopped, self.tags)
         self._lock = threading.RLock()
         self._running: set[str] = set()
         # Repositories in use: restic's own locks would make one wait for the other and fail.
@@ -75,14 +90,16 @@ class Jobs:
 
     def start(self) -> None:
         """Undoes what a run that was killed left."""
+        self.restic.end_left()
         self._sources.sweep()
         for left in (self._folder / "work").glob("repository-*"):
             left.unlink(missing_ok=True)
         for left in (self._folder / "work").glob("restore-*"):
             shutil.rmtree(left, ignore_errors=True)
         for name in self._records.names():
-            if self._records.record(name).error == "" and self._unfinished(name):
-                self._note(name, error=_INTERRUPTED)
+            if (mark := self._unfinished(name)) is not None:
+                # Once: what kills the daemon each time would do so for ever.
+                self._note(name, error=_INTERRUPTED, again=not mark.get("again"))
         self._recover()
 
     def close(self) -> None:
@@ -120,17 +137,27 @@ class Jobs:
                 raise WrongState(f"the backup {name} runs", next_step="wait, or cancel its operation")
             return self._records.drop(name)
 
+    def tags(self, name: str) -> Sequence[str]:
+        """Of the snapshots that it makes on this host: another one may have a job of this name, and the repository."""
+        path = self._folder / "machine"
+        with self._lock:
+            try:
+                machine = path.read_text().strip()
+            except FileNotFoundError:
+                machine = secrets.token_hex(6)
+                write_whole(path, machine.encode())
+        return [tag(name), f"nixcc-machine-{machine}"]
+
     def status(self, name: str) -> Status:
         """How it is doing; NotFound."""
         job = self._required(name)
         with self._lock:
             record, running = self._records.record(name), name in self._running
-        where = zone(job)
         since = record.last_success or record.since
         late = not job.paused and cron.overdue(
-            job.schedule, since, self.clock(), float(job.overdue_after), where
+            job.schedule, since, self.clock(), float(job.overdue_after), zone(job)
         )
-        return Status(name, record, self._next(job, record), late, running)
+        return Status(name, record, next_run(job, record), late, running)
 
     # The schedule
 
@@ -138,43 +165,37 @@ class Jobs:
         """What should be done now."""
         now = self.clock()
         self._recover()
-        for name in self.names():
-            job = self.job(name)
-            if job is None or job.paused:
-                continue
-            if self._busy(name, job):
-                continue
-            record = self._record(name)
-            if self._next(job, record) <= now:
-                yield lambda name=name: self._scheduled(name, self.run)  # type: ignore[misc]
-            where = zone(job)
-            for expression, last, work in (
-                (job.check_schedule, record.last_check, self.verify),
-                (job.restore_test_schedule, record.last_restore_test, self.test_restore),
+        for name, job, record in self._idle():
+            if (kept := not_after(record, now)) != record:
+                log.warning("the clock was set back: what was noted for later counts as of now", job=name)
+                with self._lock:
+                    self._records.set_record(name, kept)
+            for when, work in (
+                (next_run(job, kept), self.run),
+                (next_check(job, kept), self.verify),
+                (next_restore_test(job, kept), self.test_restore),
             ):
-                if expression and cron.following(expression, last or record.since, where) <= now:
+                if when <= now:
                     yield lambda name=name, work=work: self._scheduled(name, work)  # type: ignore[misc]
 
     def next_time(self) -> float:
         """When something is due next."""
-        found = [math.inf]
-        for name in self.names():
-            job = self.job(name)
-            if job is None or job.paused:
-                continue
-            if self._busy(name, job):
-                found.append(self.clock() + _BUSY)
-                continue
-            record = self._record(name)
-            found.append(self._next(job, record))
-            where = zone(job)
-            for expression, last in (
-                (job.check_schedule, record.last_check),
-                (job.restore_test_schedule, record.last_restore_test),
-            ):
-                if expression:
-                    found.append(cron.following(expression, last or record.since, where))
+        idle = self._idle()
+        found = [self.clock() + _BUSY if len(idle) < len(self.names()) else math.inf]
+        for _, job, record in idle:
+            found += [next_run(job, record), next_check(job, record), next_restore_test(job, record)]
         return min(found)
+
+    def _idle(self) -> list[tuple[str, pb.BackupJob, Record]]:
+        """Jobs that could run now."""
+        with self._lock:
+            found = []
+            for name in self._records.names():
+                job = self._records.job(name)
+                if job is None or name in self._running or _place(job) in self._used:
+                    continue
+                found.append((name, job, self._records.record(name)))
+            return found
 
     # Runs
 
@@ -183,12 +204,17 @@ class Jobs:
         job = self._required(name)
         with self._taken(name, job):
             start = self.clock()
-            self._note(name, last_try=start, error="")
-            self._mark(name, begun=True)
+            self._mark(name, start, self._record(name).again)
+            self._note(name, last_try=start, error="", again=False)
             self.changed(name)
             try:
-                run = self._backed_up(name, job, start, report, cancel or self._ended)
+                with _told():
+                    run = self._backed_up(name, job, start, report, cancel or self._ended)
+                    if not run.error and keep(job):
+                        run = self._thinned(name, job, run, report, cancel or self._ended)
             except ControlError as error:
+                if self._ended.is_set() and isinstance(error, Cancelled):
+                    raise  # the mark stays: it is made up for
                 self._finish(name, Run(start, self.clock() - start, error=str(error)))
                 raise
             except BaseException:
@@ -209,18 +235,18 @@ class Jobs:
             self.restic.init(where)
             self._note(name, opened=True)
         hit("homelab.backup_opened")
-        hooks = Hooks(self._engine.containers, self._journal(name), self._held)
+        hooks = self._hooks(name)
         with self._sources.staged(name, job, report, cancel) as paths, hooks.held(holds(job)):
             made = self.restic.backup(
                 where,
                 paths,
-                tags=[tag(name)],
+                tags=self.tags(name),
                 report=report,
                 excludes=list(job.excludes),
                 cancel=cancel,
             )
         hit("homelab.backup_made")
-        run = Run(
+        return Run(
             start,
             self.clock() - start,
             made.snapshot,
@@ -229,16 +255,18 @@ class Jobs:
             made.added_bytes,
             error=_skipped(made.skipped),
         )
-        if not run.error and keep(job):
-            report("lets go of what is not kept", None)
-            left = ""
-            try:
-                self.restic.forget(where, tag=tag(name), keep=keep(job), cancel=cancel)
-            except ControlError as error:
-                # The backup is good all the same.
-                left = f"old snapshots were not let go of: {error}"
-            run = replace(run, seconds=self.clock() - start, left=left)
-        return run
+
+    def _thinned(
+        self, name: str, job: pb.BackupJob, run: Run, report: Report, cancel: threading.Event
+    ) -> Run:
+        """Lets go of what is not kept. That it fails doesn't make the backup a bad one."""
+        report("lets go of what is not kept", None)
+        left = ""
+        try:
+            self.restic.forget(repository(job), tags=self.tags(name), keep=keep(job), cancel=cancel)
+        except ControlError as error:
+            left = f"old snapshots were not let go of: {error}"
+        return replace(run, seconds=self.clock() - run.start, left=left)
 
     def verify(
         self,
@@ -250,12 +278,15 @@ class Jobs:
         """Checks the repository; WrongState where it is damaged, which is remembered."""
         job = self._required(name)
         percent = job.check_data_percent if data_percent is None else data_percent
+        if percent > 100:
+            raise InvalidRequest("how much of the data?", [Violation("data_percent", "must be at most 100")])
         with self._taken(name, job):
             report("checks the repository", None)
             try:
-                self.restic.check(repository(job), data_percent=percent, cancel=cancel or self._ended)
+                with _told():
+                    self.restic.check(repository(job), data_percent=percent, cancel=cancel or self._ended)
             except Cancelled:
-                raise  # it says nothing about the repository
+                raise  # which says nothing about the repository
             except ControlError as error:
                 self._note(name, last_check=self.clock(), check_error=str(error))
                 self.changed(name)
@@ -266,23 +297,35 @@ class Jobs:
     def test_restore(self, name: str, report: Report = _quiet, cancel: threading.Event | None = None) -> str:
         """Restores the newest snapshot for a moment and compares every byte; its id."""
         job = self._required(name)
+        with self._taken(name, job):
+            try:
+                with _told():
+                    identifier = self._restored(name, job, report, cancel or self._ended)
+            except Cancelled:
+                raise
+            except ControlError as error:
+                self._note(name, last_restore_test=self.clock(), restore_test_error=str(error))
+                self.changed(name)
+                raise
+            self._note(name, last_restore_test=self.clock(), restore_test_error="")
+        self.changed(name)
+        return identifier
+
+    def _restored(self, name: str, job: pb.BackupJob, report: Report, cancel: threading.Event) -> str:
+        snapshot = self.snapshots.one(name, job, "latest")
+        free, wanted = shutil.disk_usage(self._work()).free, self._record(name).total_bytes
+        if wanted and free < wanted + _ROOM:
+            raise WrongState(
+                f"{wanted / 1e9:.1f} GB can't be restored for a test: {self._work()} has {free / 1e9:.1f} GB left",
+                next_step="make room, or leave restore_test_schedule out and set check_data_percent",
+            )
         folder = Path(tempfile.mkdtemp(prefix="restore-", dir=self._work()))
         try:
-            snapshot = self.snapshots.one(name, job, "latest")
             report(f"restores {snapshot.id[:8]} for a moment", None)
-            target = folder / "files"
-            self.restic.restore(repository(job), snapshot.id, target, cancel=cancel or self._ended)
-        except Cancelled:
-            raise  # it says nothing about the backup
-        except ControlError as error:
-            self._note(name, last_restore_test=self.clock(), restore_test_error=str(error))
-            raise
-        else:
-            self._note(name, last_restore_test=self.clock(), restore_test_error="")
-            return snapshot.id
+            self.restic.restore(repository(job), snapshot.id, folder / "files", cancel=cancel)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            self.changed(name)
+        return snapshot.id
 
     # Inside
 
@@ -292,25 +335,31 @@ class Jobs:
             raise NotFound(f"there is no BackupJob {name!r}", next_step="ncc homelab backup lists them")
         return job
 
+    def _hooks(self, name: str) -> Hooks:
+        return Hooks(self._engine.containers, self._journal(name), self._held)
+
+    @contextmanager
+    def _stopped(self, name: str, job: pb.BackupJob) -> Iterator[None]:
+        """Whoever is held while files are read must not run at all while they are written."""
+        with self._hooks(name).held([(container, Hold.STOP) for container, _ in holds(job)]):
+            yield
+
     @contextmanager
     def _taken(self, name: str, job: pb.BackupJob) -> Iterator[None]:
+        place = _place(job)
         with self._lock:
-            if name in self._running or job.repository in self._used:
+            if name in self._running or place in self._used:
                 raise WrongState(
                     f"{name}: its repository is in use by another run", next_step="wait until that has ended"
                 )
             self._running.add(name)
-            self._used.add(job.repository)
+            self._used.add(place)
         try:
             yield
         finally:
             with self._lock:
                 self._running.discard(name)
-                self._used.discard(job.repository)
-
-    def _busy(self, name: str, job: pb.BackupJob) -> bool:
-        with self._lock:
-            return name in self._running or job.repository in self._used
+                self._used.discard(place)
 
     def _finish(self, name: str, run: Run) -> None:
         fields: dict[str, Any] = {"error": run.error or run.left}
@@ -324,7 +373,7 @@ class Jobs:
             record = self._records.record(name)
             runs = (run, *record.runs)[:_MOST_RUNS]
             self._records.set_record(name, replace(record, runs=runs, **fields))
-        self._mark(name, begun=False)
+        self._mark_path(name).unlink(missing_ok=True)
         self.changed(name)
 
     def _scheduled(self, name: str, work: Callable[..., Any]) -> None:
@@ -365,11 +414,6 @@ class Jobs:
                 with self._lock:
                     self._running.discard(name)
 
-    def _next(self, job: pb.BackupJob, record: Record) -> float:
-        if job.paused:
-            return math.inf
-        return cron.following(job.schedule, max(record.last_try, record.since), zone(job))
-
     def _record(self, name: str) -> Record:
         with self._lock:
             return self._records.record(name)
@@ -386,19 +430,43 @@ class Jobs:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
-    def _mark(self, name: str, *, begun: bool) -> None:
-        mark = self._work() / f"{name}.begun"
-        if begun:
-            mark.touch(mode=0o600)
-        else:
-            mark.unlink(missing_ok=True)
+    def _mark(self, name: str, start: float, again: bool) -> None:
+        self._work()
+        write_whole(self._mark_path(name), json.dumps({"start": start, "again": again}).encode())
 
-    def _unfinished(self, name: str) -> bool:
-        mark = self._work() / f"{name}.begun"
-        if not mark.exists():
-            return False
-        mark.unlink()
-        return True
+    def _mark_path(self, name: str) -> Path:
+        return self._folder / "work" / f"{name}.begun"
+
+    def _unfinished(self, name: str) -> dict[str, Any] | None:
+        """What was noted of a run that has not ended; None: there is none."""
+        path = self._mark_path(name)
+        try:
+            mark = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            mark = {}
+        path.unlink(missing_ok=True)
+        runs = self._records.record(name).runs
+        ended = bool(runs) and runs[0].start == mark.get("start")
+        return None if ended else mark
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the system refuses, as a full disk, is told as any other error."""
+    try:
+        yield
+    except OSError as error:
+        raise WrongState(
+            f"a file can't be used: {error}", next_step="see whether its disk is full, or can't be written"
+        ) from error
+
+
+def _place(job: pb.BackupJob) -> str:
+    """One word for one repository, however it is written."""
+    local = repository(job).local
+    return job.repository if local is None else os.path.realpath(local)
 
 
 def _skipped(skipped: Sequence[str]) -> str:

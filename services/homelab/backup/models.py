@@ -36,6 +36,8 @@ class Record:
     check_error: str = ""
     last_restore_test: float = 0.0
     restore_test_error: str = ""
+    # Its last run was interrupted: it is made up for.
+    again: bool = False
     # The newest first.
     runs: tuple[Run, ...] = ()
 

@@ -52,13 +52,15 @@ class BackupJobServicer(backup_pb2_grpc.BackupJobServiceServicer):
     ) -> pb.ListBackupSnapshotsResponse:
         found = await self._context.run(self._jobs.snapshots.of, request.job)
         return pb.ListBackupSnapshotsResponse(
-            snapshots=[pb.BackupSnapshot(id=one.id, time=one.time, paths=one.paths) for one in found]
+            snapshots=[
+                pb.BackupSnapshot(id=one.id, time=one.time, paths=one.paths, host=one.host) for one in found
+            ]
         )
 
     async def BrowseBackupSnapshot(
         self, request: pb.BrowseBackupSnapshotRequest, context: Any
     ) -> pb.BrowseBackupSnapshotResponse:
-        found = await self._context.run(
+        found, more = await self._context.run(
             self._jobs.snapshots.browse, request.job, request.snapshot, request.folder
         )
         return pb.BrowseBackupSnapshotResponse(
@@ -70,7 +72,8 @@ class BackupJobServicer(backup_pb2_grpc.BackupJobServiceServicer):
                     modify_time=str(one.get("mtime", "")),
                 )
                 for one in found
-            ]
+            ],
+            left_out=more,
         )
 
     async def RestoreBackupSnapshot(

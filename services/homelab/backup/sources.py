@@ -27,6 +27,8 @@ log = structlog.get_logger()
 _STAGING, _COPIES = "staging", "copies"
 # Of what a failed program said.
 _LAST = 500
+# Whose cause the engine puts into the output, where the dump would be.
+_CODES = {126: "it can't be run, or is not there", 127: "it is not there", 137: "it was killed"}
 # Seconds that a dump may take, and between looks at whether anybody still waits for it.
 _LONGEST = 12 * 3_600.0
 _LOOK = 0.1
@@ -133,6 +135,10 @@ class Sources:
         return str(found["Mountpoint"])
 
     def _dump(self, hook: pb.BackupHook, folder: Path, cancel: threading.Event) -> None:
+        if self._engine.containers.inspect(hook.container) is None:
+            raise NotFound(
+                f"there is no container {hook.container} to dump", next_step="correct the job's hooks"
+            )
         session = self._engine.containers.exec(hook.container, list(hook.command))
         said = b""
         what = f"{hook.command[0]} in {hook.container}"
@@ -155,7 +161,7 @@ class Sources:
         finally:
             session.close()
         if code:
-            text = said.decode(errors="replace").strip()
+            text = said.decode(errors="replace").strip() or _CODES.get(code, "")
             raise WrongState(
                 f"{what} ended with {code}{f': {text}' if text else ''}",
                 next_step="try it with ncc homelab exec, and correct the hook",

@@ -1,14 +1,18 @@
 """restic: one method a command. Passwords and addresses reach it by private files, never by its arguments.
 
-Its output goes where its messages go, so that progress is read as it comes; both are JSON or text, a line each.
+Its output and its messages are JSON or text, a line each: which of them where, depends on its version.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +28,12 @@ OnNode = Callable[[Mapping[str, Any]], None]
 
 # Exit code of a backup that was made although some files could not be read.
 _INCOMPLETE = 3
-# Sends the output to the messages; the command follows as arguments of its own.
-_MERGED = ("sh", "-c", 'exec "$@" >&2', "sh")
+# What is more than itself in a pattern.
+_PATTERN = re.compile(r"([\\*?\[])")
+# Where in its program an error came from, which it tells of some.
+_TRACE = re.compile(r"\S+\.go:\d+|(github\.com|golang\.org)/\S+|(main|runtime)\.\S+")
+# Seconds that a restic whose daemon died has to end by itself.
+_GRACE = 5.0
 # Lines of what it complained about that are kept.
 _COMPLAINTS = 50
 _DAY = 86_400.0
@@ -70,9 +78,22 @@ class _Output:
                 pass
             else:
                 for message in value if isinstance(value, list) else [value]:
-                    self.on_message(message)
+                    self._message(message)
                 return
-        if text.strip():
+        self._complain(text)
+
+    def _message(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            return
+        kind = message.get("message_type")
+        # From 0.17 on, errors for people are JSON, too.
+        if kind in ("error", "exit_error"):
+            self._complain(told(message))
+        if kind != "exit_error":
+            self.on_message(message)
+
+    def _complain(self, text: str) -> None:
+        if text.strip() and not _TRACE.fullmatch(text.strip()):
             self.complaints.append(text.strip())
             del self.complaints[:-_COMPLAINTS]
 
@@ -107,6 +128,7 @@ class Restic:
         paths: Sequence[str],
         *,
         tags: Sequence[str],
+        host: str = "",
         report: Report,
         excludes: Sequence[str] = (),
         cancel: threading.Event | None = None,
@@ -118,13 +140,14 @@ class Restic:
             raise WrongState(
                 f"{', '.join(missing)} can't be backed up: not there", next_step="mount it, or leave it out"
             )
-        arguments = ["backup", "--host", "nixcc"]
+        arguments = ["backup", "--host", host or socket.gethostname()]
         for tag in tags:
             arguments += ["--tag", tag]
         for pattern in excludes:
             arguments += ["--exclude", pattern]
         summary: dict[str, Any] = {}
-        skipped: list[str] = []
+        # By what it is: it may be met while counting, and again while reading.
+        skipped: dict[str, str] = {}
         reached = 0
 
         def message(value: Mapping[str, Any]) -> None:
@@ -136,11 +159,9 @@ class Restic:
                 case "summary":
                     summary.update(value)
                 case "error":
-                    error = value.get("error") or {}
-                    text = error.get("message") if isinstance(error, dict) else ""
-                    skipped.append(f"{value.get('item', '')}: {text or error}")
+                    skipped[str(value.get("item", len(skipped)))] = told(value)
 
-        self._call(
+        code = self._call(
             repository,
             [*arguments, "--", *paths],
             on_message=message,
@@ -148,13 +169,17 @@ class Restic:
             timeout=timeout,
             accepted=(0, _INCOMPLETE),
         )
+        if code == _INCOMPLETE and not skipped:
+            skipped[""] = "restic did not tell which"
+        if not summary.get("snapshot_id"):
+            raise WrongState("restic told of no snapshot", next_step="run it again; see the log")
         report("backed up", 100)
         return Made(
-            str(summary.get("snapshot_id", "")),
+            str(summary["snapshot_id"]),
             int(summary.get("total_files_processed", 0)),
             int(summary.get("total_bytes_processed", 0)),
             int(summary.get("data_added", 0)),
-            tuple(skipped),
+            tuple(skipped.values()),
         )
 
     def snapshots(self, repository: Repository, tags: Sequence[str] = ()) -> list[Snapshot]:
@@ -174,13 +199,25 @@ class Restic:
         ]
 
     def browse(self, repository: Repository, snapshot: str, folder: str, on_node: OnNode) -> None:
-        """Tells of what lies in a folder of a snapshot, as restic's JSON: name, type, path, size, mtime."""
+        """Tells of what lies in a folder of a snapshot, as restic's JSON: name, type, path, size, mtime.
+
+        Of a file it tells the file. NotFound where there is no such folder.
+        """
+        where = "/" + os.path.normpath(folder or "/").lstrip("/")
+        there = where == "/"
 
         def message(value: Mapping[str, Any]) -> None:
-            if value.get("struct_type") == "node" and value.get("path") != folder.rstrip("/"):
-                on_node(value)
+            nonlocal there
+            if value.get("struct_type") == "node":
+                there = True
+                if value.get("path") != where or value.get("type") != "dir":
+                    on_node(value)
 
-        self._call(repository, ("ls", "--", snapshot, folder or "/"), on_message=message)
+        self._call(repository, ("ls", "--", snapshot, where), on_message=message)
+        if not there:
+            raise NotFound(
+                f"{where} is not in the snapshot {snapshot[:8]}", next_step="browse it, from / on downwards"
+            )
 
     def restore(
         self,
@@ -193,7 +230,12 @@ class Restic:
         cancel: threading.Event | None = None,
         timeout: float = _DAY,
     ) -> None:
-        """Puts files into a new or empty folder; over what is there only with `in_place`. Its bytes are verified."""
+        """Puts files into a new or empty folder; over what is there only with `in_place`. Its bytes are verified.
+
+        NotFound where a path of `include` is not in the snapshot.
+        """
+        for path in include:
+            self.browse(repository, snapshot, path, lambda _: None)
         if not in_place:
             if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
                 raise WrongState(
@@ -203,7 +245,7 @@ class Restic:
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
         arguments = ["restore", "--verify", "--target", str(target)]
         for path in include:
-            arguments += ["--include", path]
+            arguments += ["--include", _PATTERN.sub(r"\\\1", path)]
         self._call(repository, [*arguments, "--", snapshot], cancel=cancel, timeout=timeout)
 
     def check(
@@ -222,18 +264,20 @@ class Restic:
         self,
         repository: Repository,
         *,
-        tag: str,
+        tags: Sequence[str],
         keep: Mapping[str, int],
         dry_run: bool = False,
         cancel: threading.Event | None = None,
     ) -> list[str]:
-        """Lets go of what the tag's snapshots hold beyond `keep` (last, hourly, daily…); the ids that went, or would.
+        """Lets go of what the tags' snapshots hold beyond `keep` (last, hourly, daily…); the ids that went, or would.
 
-        Snapshots without the tag are never touched. Nothing to keep would be all to lose: refused.
+        Snapshots without all of the tags are never touched. Nothing to keep would be all to lose: refused.
         """
-        if not tag or not any(keep.values()):
+        if not tags or not all(tags) or not any(keep.values()):
             raise WrongState("no snapshot is let go of without a tag and something to keep")
-        arguments = ["forget", "--dry-run" if dry_run else "--prune", "--tag", tag, "--group-by", "tags"]
+        arguments = ["forget", "--dry-run" if dry_run else "--prune", "--group-by", "tags"]
+        # All of them: with one option each, any of them would do.
+        arguments += ["--tag", ",".join(tags)]
         for name, count in keep.items():
             if count:
                 arguments += [f"--keep-{name}", str(count)]
@@ -249,6 +293,34 @@ class Restic:
         """Removes locks of processes that are dead; those of living ones, and of other hosts' recent ones, stay."""
         self._call(repository, ("unlock",), locks=False)
 
+    def end_left(self) -> None:
+        """Ends what a daemon that was killed left running: it would hold the repository's lock. Ours may not run."""
+        left = self._left()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in left:
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    continue
+            deadline = time.monotonic() + _GRACE
+            # Until nobody waits to be reaped any more: restic takes such a one for alive.
+            while any(os.path.exists(f"/proc/{pid}") for pid in left) and time.monotonic() < deadline:
+                time.sleep(0.05)  # between looks
+            left = self._left()
+
+    def _left(self) -> list[int]:
+        """Processes that use our cache."""
+        found = []
+        mark = os.fsencode(self._work / "cache")
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue  # it has ended meanwhile
+            if words[1:4] == [b"--json", b"--cache-dir", mark]:
+                found.append(int(name))
+        return found
+
     def _call(
         self,
         repository: Repository,
@@ -259,15 +331,15 @@ class Restic:
         timeout: float = 600.0,
         accepted: Sequence[int] = (0,),
         locks: bool = True,
-    ) -> None:
-        """Runs one command; a lock that a dead process left is removed, and it runs once more."""
+    ) -> int:
+        """Runs one command; its exit code. A lock that a dead process left is removed, and it runs once more."""
         try:
-            self._once(repository, arguments, on_message, cancel, timeout, accepted)
+            return self._once(repository, arguments, on_message, cancel, timeout, accepted)
         except Locked:
             if not locks:
                 raise
             self.unlock(repository)
-            self._once(repository, arguments, on_message, cancel, timeout, accepted)
+            return self._once(repository, arguments, on_message, cancel, timeout, accepted)
 
     def _once(
         self,
@@ -277,7 +349,7 @@ class Restic:
         cancel: threading.Event | None,
         timeout: float,
         accepted: Sequence[int],
-    ) -> None:
+    ) -> int:
         if reason := self.unsupported():
             raise Unsupported(reason, next_step="install restic")
         with repository.environment(self._work) as (environment, secrets):
@@ -285,11 +357,13 @@ class Restic:
             argv = [self._program, "--json", "--cache-dir", str(self._work / "cache"), *arguments]
             try:
                 ended = process.stream(
-                    [*_MERGED, *argv],
+                    argv,
                     on_line=output.line,
+                    on_output=output.line,
                     cancel=cancel,
                     timeout=timeout,
-                    env={**environment, "RESTIC_PROGRESS_FPS": "2"},
+                    # Nobody is there whom ssh could ask.
+                    env={**environment, "RESTIC_PROGRESS_FPS": "2", "SSH_ASKPASS_REQUIRE": "never"},
                     check=False,
                     cwd=Path("/"),
                 )
@@ -299,3 +373,20 @@ class Restic:
             said = "\n".join(output.complaints)
             masked = process.mask(said, secrets)
             raise translated(arguments[0], ended.exit_code, said, repository.shown, masked)
+        return ended.exit_code
+
+
+def told(message: Mapping[str, Any]) -> str:
+    """What an error of restic's JSON says: where, and what.
+
+    Before 0.17 it is what Go makes of the error: `{"Op": "open", "Path": "/a", "Err": 13}`, or nothing.
+    """
+    error = message.get("error")
+    if not isinstance(error, dict):
+        text = str(message.get("message") or error or "")
+    elif isinstance(error.get("Err"), int):
+        text = f"{error.get('Op', '')}: {os.strerror(error['Err'])}"
+    else:
+        text = str(error.get("message") or error.get("Err") or error.get("Op") or "can't be read")
+    item = str(message.get("item") or "")
+    return f"{item}: {text}" if item and item not in text else text

@@ -14,7 +14,10 @@ from pathlib import Path
 from common.errors import Forbidden, NotFound, WrongState
 from common.process import MASK
 
-_CREDENTIALS = re.compile(r"(?<=://)([^/@\s]+)(?=@)")
+# A password may hold an @, too: the last one ends it.
+_CREDENTIALS = re.compile(r"(?<=://)([^/\s]+)(?=@)")
+# `rclone::s3,secret_access_key=…:bucket`: settings of a remote that has no name.
+_SETTINGS = re.compile(r"(?<=,)(\w*(?:pass|secret|token|key)\w*)=(\"[^\"]*\"|'[^']*'|[^,:]*)", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 # What a backend's file may not set: where programs come from, and what is said elsewhere.
 _REFUSED = re.compile(r"LD_.*|PATH|HOME|RESTIC_.*|NCC_.*")
@@ -22,7 +25,8 @@ _REFUSED = re.compile(r"LD_.*|PATH|HOME|RESTIC_.*|NCC_.*")
 
 def masked(address: str) -> str:
     """The address without a user's name and password."""
-    return _CREDENTIALS.sub(MASK, address)
+    shown = _CREDENTIALS.sub(MASK, address)
+    return _SETTINGS.sub(rf"\1={MASK}", shown) if address.startswith("rclone:") else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +103,14 @@ def _secrets(address: str) -> list[str]:
         found.append(credentials)
         if password := credentials.partition(":")[2]:
             found.append(password)
+    if address.startswith("rclone:"):
+        found += [value.strip("\"'") for _, value in _SETTINGS.findall(address)]
     return found
 
 
 def _checked(path: Path) -> str:
     """The password, only to mask it; restic reads the file itself."""
-    password = _text(path).strip("\r\n")
+    password = _text(path).strip()
     if not password:
         raise WrongState(f"{path} is empty", next_step="write the repository's password into it")
     return password
@@ -112,10 +118,11 @@ def _checked(path: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as stream:
+        # Whatever lies there, opening it must not wait for somebody.
+        with open(path, encoding="utf-8", opener=_opened) as stream:
             mode = os.fstat(stream.fileno()).st_mode
             if not stat.S_ISREG(mode):
-                raise WrongState(f"{path} is no file")
+                raise WrongState(f"{path} is no file", next_step="make it a file, mode 0600")
             if mode & 0o077:
                 raise Forbidden(
                     f"{path} holds a secret and can be read by others", next_step=f"chmod 600 {path}"
@@ -124,4 +131,8 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}", next_step="make it, mode 0600") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongState(f"{path} can't be read: {error}") from None
+        raise WrongState(f"{path} can't be read: {error}", next_step="make it a file, mode 0600") from None
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

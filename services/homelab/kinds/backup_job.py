@@ -16,6 +16,8 @@ from services.homelab.backup.models import Status
 
 # Files are named after it, and tags.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# What restic takes, as Go's filepath.Match does: what it can't read would make each run fail.
+_PATTERN = re.compile(r"([^\\\[]|\\.|\[\^?([^\]\\]|\\.)+\])+", re.DOTALL)
 # What is told, never asked for.
 _TOLD = ("last_success", "last_added_bytes", "last_total_bytes", "next_run", "last_error")
 
@@ -55,6 +57,11 @@ class BackupJobKind:
             Violation(f"paths[{index}]", "must be without ..")
             for index, path in enumerate(spec.paths)
             if ".." in path.split("/")
+        ]
+        found += [
+            Violation(f"excludes[{index}]", "is no pattern: each [ needs its ], and \\ something after it")
+            for index, pattern in enumerate(spec.excludes)
+            if not _PATTERN.fullmatch(pattern)
         ]
         return [*found, *_hooks(spec)]
 

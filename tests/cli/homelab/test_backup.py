@@ -59,6 +59,13 @@ def test_from_the_first_run_to_a_restored_file(center: Daemon, tmp_path: Path) -
     assert "was restored and compared" in center.out("homelab", "backup", "verify", "nightly", "--restore")
     assert "all of them are kept" in center.out("homelab", "backup", "forget", "nightly")
     assert center.ready("BackupJob", "nightly")[0] == "True"
+    assert "last total bytes" in center.out("describe", "backupjob", "nightly")
+    assert "LAST SUCCESS" in center.out("get", "backupjobs")
+    for arguments in (
+        ["browse", "nightly", "latest", "/absent"],
+        ["restore", "nightly", "latest", "/absent"],
+    ):
+        assert "is not in the snapshot" in center.run("homelab", "backup", *arguments).stderr
     assert "canary-1b" not in center.log
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,7 +49,7 @@ def test_made_kept_and_restored_byte_by_byte(jobs: Jobs, job: Job, tmp_path: Pat
     assert set(told) == {"nightly"}
     snapshots = jobs.snapshots.of("nightly")
     assert len(snapshots) == 2
-    nodes = jobs.snapshots.browse("nightly", "latest", str(tmp_path / "docs"))
+    nodes, _ = jobs.snapshots.browse("nightly", "latest", str(tmp_path / "docs"))
     assert sorted(Path(str(node["path"])).name for node in nodes) == ["a", "b"]
     target, identifier = jobs.snapshots.restore(
         "nightly", "latest", str(tmp_path / "out"), [], False, quiet, threading.Event()
@@ -249,8 +252,120 @@ def test_what_is_asked_wrongly(jobs: Jobs, job: Job, tmp_path: Path) -> None:
         jobs.snapshots.forget("nightly", dry_run=True, cancel=stop)
     with pytest.raises(InvalidRequest):
         jobs.snapshots.browse("nightly", "latest", "relative")
+    with pytest.raises(InvalidRequest):
+        jobs.verify("nightly", data_percent=101)
+    assert jobs.status("nightly").record.check_error == ""
     assert jobs.drop("nightly")
     assert (tmp_path / "repository/config").exists()
+
+
+def test_two_hosts_with_a_job_of_one_name_keep_their_own(
+    jobs: Jobs, job: Job, engine: Engine, tmp_path: Path, clock: Any
+) -> None:
+    other = Jobs(
+        engine,
+        OwnState(Path("/absent"), Path("/")),
+        MachineDisks(Path("/absent")),
+        tmp_path / "other-host",
+        clock=clock,
+    )
+    for one in (jobs, other):
+        one.declare("nightly", job(retention={"last": 1}))
+    theirs = other.run("nightly").snapshot
+    # Set up anew, a host finds what was made before; once it has its own, that is meant.
+    stop = threading.Event()
+    _, found = jobs.snapshots.restore("nightly", "latest", str(tmp_path / "1"), [], False, quiet, stop)
+    assert found.startswith(theirs)
+    mine = [jobs.run("nightly").snapshot for _ in range(2)][-1]
+    assert {one.id[:8] for one in jobs.snapshots.of("nightly")} == {theirs, mine}
+    assert other.snapshots.forget("nightly", dry_run=False, cancel=stop) == []
+    other.run("nightly")
+    _, found = jobs.snapshots.restore("nightly", "latest", str(tmp_path / "2"), [], False, quiet, stop)
+    assert found.startswith(mine)
+
+
+def test_a_repository_is_one_however_it_is_written(jobs: Jobs, job: Job, clock: Any) -> None:
+    jobs.declare("nightly", job())
+    jobs.declare("other", job(repository=f"local:{job().repository}/"))
+    seen: list[tuple[int, float]] = []
+
+    def look(message: str, percent: int | None) -> None:
+        clock.now += 5 * 86_400
+        seen.append((len(list(jobs.due())), jobs.next_time() - clock.now))
+
+    jobs.run("nightly", look)
+    assert {due for due, _ in seen} == {0}
+    assert all(left > 0 for _, left in seen)
+    assert list(jobs.due())
+
+
+def test_a_clock_that_was_ahead_holds_back_nothing(jobs: Jobs, job: Job, clock: Any) -> None:
+    usual = clock.now
+    clock.now += 10 * 365 * 86_400
+    jobs.declare("nightly", job(checkSchedule="0 5 * * *"))
+    jobs.run("nightly")
+    jobs.verify("nightly")
+    clock.now = usual
+    assert list(jobs.due()) == []
+    assert jobs.next_time() <= usual + 2 * 86_400
+    clock.now += 3 * 86_400
+    assert jobs.status("nightly").overdue
+    assert len(list(jobs.due())) == 2
+
+
+def test_a_full_disk_below_the_state_is_told(jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.declare("nightly", job(restoreTestSchedule="0 6 * * *"))
+    jobs.run("nightly")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(WrongState, match="can't be restored for a test"):
+        jobs.test_restore("nightly")
+    assert "make room" in jobs.status("nightly").record.restore_test_error
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jobs.restic, "backup", full)
+    with pytest.raises(WrongState, match="No space left"):
+        jobs.run("nightly")
+    assert "disk is full" in jobs.status("nightly").record.error
+
+
+def test_in_place_containers_are_stopped_meanwhile(
+    jobs: Jobs, job: Job, run: Callable[..., str], engine: Engine, tmp_path: Path
+) -> None:
+    run("db", "sleep infinity & wait", "--network", "none")
+    jobs.declare("nightly", job(hooks=[PAUSE]))
+    jobs.run("nightly")
+    (tmp_path / "docs/a").write_text("spoilt")
+    restore, states = jobs.restic.restore, []
+
+    def look(*arguments: Any, **options: Any) -> None:
+        states.append((engine.containers.inspect("db") or {})["State"]["Running"])
+        restore(*arguments, **options)
+
+    jobs.restic.restore = look  # type: ignore[method-assign]
+    jobs.snapshots.restore("nightly", "latest", "", [], True, quiet, threading.Event())
+    assert states == [False]
+    assert (engine.containers.inspect("db") or {})["State"]["Running"]
+    assert (tmp_path / "docs/a").read_bytes() == bytes(range(256)) * 40
+
+
+def test_a_run_that_the_end_of_the_daemon_cut_off_is_made_up_for(jobs: Jobs, job: Job, clock: Any) -> None:
+    jobs.declare("nightly", job())
+
+    def end(message: str, percent: int | None) -> None:
+        jobs.close()
+
+    with pytest.raises(Cancelled):
+        jobs.run("nightly", end)
+    jobs.start()
+    assert "interrupted" in jobs.status("nightly").record.error
+    assert len(list(jobs.due())) == 1
+    # Cut off again: what always ends the daemon would do so for ever.
+    with pytest.raises(Cancelled):
+        jobs.run("nightly", end)
+    jobs.start()
+    assert list(jobs.due()) == []
 
 
 KILLED = """
@@ -307,5 +422,9 @@ def test_killed_anywhere(
     assert [(state["Running"], state["Paused"]) for state in states] == [(True, False), (True, False)]
     assert not list((tmp_path / "jobs/work").rglob("all.sql"))
     assert "interrupted" in again.status("nightly").record.error
-    assert again.run("nightly").error == ""
+    [made_up] = again.due()
+    made_up()
+    assert again.status("nightly").record.error == ""
+    assert list(again.due()) == []
+    assert again.status("nightly").record.runs[0].snapshot
     again.verify("nightly", data_percent=100)

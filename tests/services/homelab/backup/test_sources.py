@@ -14,6 +14,7 @@ from dockerd import Dockerd
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold
 from services.homelab.backup.sources import Sources, holds
+from services.homelab.drivers import docker_streams
 from services.homelab.drivers.base import Engine
 from services.homelab.drivers.machine_disks import MachineDisks
 from services.homelab.drivers.own_state import OwnState
@@ -105,6 +106,40 @@ def test_a_dump_that_never_ends_is_let_go(
     with (
         pytest.raises(WrongState, match="did not end within"),
         sources.staged("n", wanted, quiet, threading.Event()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("end", ["kill", "connection"])
+def test_a_dump_that_is_cut_off_is_never_taken_for_a_whole_one(
+    sources: Sources,
+    job: Callable[..., pb.BackupJob],
+    run: Callable[..., str],
+    engine: Engine,
+    daemon: Dockerd,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    run("db", "sleep infinity", "--network", "none")
+    monkeypatch.setattr(docker_streams, "_ENDING", 0.5)
+    session = engine.containers.exec("db", ["sh", "-c", "echo half; sleep 600"])
+    read = session.read
+
+    def cut() -> tuple[int, bytes] | None:
+        piece = read()
+        if piece is not None:
+            # What it has said has come; it isn't at its end.
+            if end == "kill":
+                daemon.docker("kill", "db")
+            else:
+                session.close()
+        return piece
+
+    session.read = cut  # type: ignore[method-assign]
+    monkeypatch.setattr(engine.containers, "exec", lambda *_: session)
+    with (
+        pytest.raises(ControlError, match="ended with 137" if end == "kill" else "runs on"),
+        sources.staged("n", job(hooks=[dump("as above")]), quiet, threading.Event()),
     ):
         pass
 

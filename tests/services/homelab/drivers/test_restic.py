@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import Cancelled, ControlError, Forbidden, HostUnavailable, NotFound, WrongState
+from common.errors import (
+    Cancelled,
+    CommandFailed,
+    ControlError,
+    Forbidden,
+    HostUnavailable,
+    NotFound,
+    WrongState,
+)
 from services.homelab.drivers.restic import Restic
 from services.homelab.drivers.restic_errors import Locked
 from services.homelab.drivers.restic_repository import Repository
@@ -121,11 +131,11 @@ def test_forgetting_touches_only_the_tags_own(restic: Restic, repository: Reposi
     for tag in ("other", "job", "job"):
         restic.backup(repository, [str(source)], tags=[tag], report=quiet)
     kept = restic.snapshots(repository, ["job"])[-1]
-    assert len(restic.forget(repository, tag="job", keep={"last": 1})) == 1
+    assert len(restic.forget(repository, tags=["job"], keep={"last": 1})) == 1
     assert restic.snapshots(repository, ["job"]) == [kept]
     assert len(restic.snapshots(repository, ["other"])) == 1
     with pytest.raises(WrongState, match="something to keep"):
-        restic.forget(repository, tag="job", keep={"last": 0})
+        restic.forget(repository, tags=["job"], keep={"last": 0})
 
 
 def test_bad_places_and_passwords_are_told(
@@ -229,6 +239,147 @@ def test_a_repository_killed_at_any_point_checks_clean(
     restic.check(repository, data_percent=100)
     restic.restore(repository, made.snapshot, tmp_path / "to")
     assert content(tmp_path / "to" / str(source).lstrip("/")) == content(source)
+
+
+def test_names_that_are_patterns_are_restored_as_they_are(
+    restic: Restic, repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    for name in ("a[1].txt", "a1.txt", "a*b", "axb", "back\\slash"):
+        (source / name).write_text(name)
+    restic.init(repository)
+    made = restic.backup(repository, [str(source)], tags=["job"], report=quiet)
+    wanted = ["a[1].txt", "a*b", "back\\slash"]
+    restic.restore(
+        repository, made.snapshot, tmp_path / "to", include=[str(source / name) for name in wanted]
+    )
+    assert sorted(content(tmp_path / "to" / str(source).lstrip("/"))) == sorted(wanted)
+
+
+def test_what_is_not_in_a_snapshot_is_told(
+    restic: Restic, repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    restic.init(repository)
+    made = restic.backup(repository, [str(source)], tags=["job"], report=quiet)
+    with pytest.raises(NotFound, match="is not in the snapshot"):
+        restic.restore(repository, made.snapshot, tmp_path / "to", include=[str(source / "absent")])
+    assert not (tmp_path / "to").exists()
+    with pytest.raises(NotFound, match="is not in the snapshot"):
+        restic.browse(repository, made.snapshot, "/absent", lambda _: None)
+    found: list[str] = []
+    restic.browse(
+        repository, made.snapshot, f"{source}//../source/a.txt", lambda one: found.append(one["name"])
+    )
+    assert found == ["a.txt"]
+
+
+def test_many_snapshots_are_one_long_line(tmp_path: Path, repository: Repository) -> None:
+    one = {"id": "0" * 64, "time": "2026-12-01T00:00:00Z", "paths": ["/" + "a" * 4000], "tags": ["job"]}
+    restic = Restic(tmp_path / "work", _stand_in(tmp_path, json.dumps([one] * 1000)))
+    assert len(restic.snapshots(repository)) == 1000
+
+
+def test_what_newer_versions_say_as_json_is_told(tmp_path: Path, repository: Repository) -> None:
+    said = json.dumps({"message_type": "exit_error", "code": 1, "message": "Fatal: quite another thing"})
+    restic = Restic(tmp_path / "work", _stand_in(tmp_path, "", said, 1))
+    with pytest.raises(CommandFailed, match="quite another thing"):
+        restic.open(repository)
+    with pytest.raises(Forbidden, match="does not open"):
+        Restic(tmp_path / "work", _stand_in(tmp_path, "", said, 12)).open(repository)
+
+
+def test_a_backup_with_gaps_is_never_a_whole_one(tmp_path: Path, repository: Repository) -> None:
+    """Exit code 3, whatever else it says of them."""
+    summary = json.dumps({"message_type": "summary", "snapshot_id": "1" * 8})
+    restic = Restic(tmp_path / "work", _stand_in(tmp_path, summary, "", 3))
+    assert restic.backup(repository, ["/etc"], tags=["job"], report=quiet).skipped
+    twice = [
+        json.dumps({"message_type": "error", "error": error, "during": during, "item": "/etc/a"})
+        for error, during in (
+            ({"Op": "open", "Path": "/etc/a", "Err": 13}, "scan"),
+            ({"message": "open /etc/a: Permission denied"}, "archival"),
+        )
+    ]
+    restic = Restic(tmp_path / "work", _stand_in(tmp_path, summary, "\n".join(twice), 3))
+    made = restic.backup(repository, ["/etc"], tags=["job"], report=quiet)
+    assert made.skipped == ("open /etc/a: Permission denied",)
+    with pytest.raises(WrongState, match="no snapshot"):
+        Restic(tmp_path / "work", _stand_in(tmp_path, "")).backup(
+            repository, ["/etc"], tags=["job"], report=quiet
+        )
+
+
+def _stand_in(folder: Path, output: str, messages: str = "", code: int = 0) -> str:
+    """A program that says so, as a restic would that is not to be had here."""
+    program = folder / "another-restic"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        f"print({output!r})\nprint({messages!r}, file=sys.stderr)\nsys.exit({code})\n"
+    )
+    program.chmod(0o700)
+    return str(program)
+
+
+def test_what_a_killed_daemon_left_running_is_ended(
+    restic: Restic, repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    restic.init(repository)
+    argv = ["restic", "--json", "--cache-dir", str(tmp_path / "work/cache"), "backup", "--stdin"]
+    environment = {
+        **os.environ,
+        "RESTIC_REPOSITORY": repository.address,
+        "RESTIC_PASSWORD_FILE": str(repository.password_file),
+    }
+    with subprocess.Popen(
+        argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as left:
+        # Reaped at once, as init does.
+        threading.Thread(target=left.wait, daemon=True).start()
+        deadline = time.monotonic() + 20
+        while not list((tmp_path / "repository/locks").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(left.pid, signal.SIGSTOP)  # so that it can't even clean up
+        with pytest.raises(Locked):
+            restic.check(repository)
+        restic.end_left()
+        assert left.wait(5) == -signal.SIGKILL
+    restic.check(repository)
+
+
+def test_a_lock_of_another_host_is_told_and_left(
+    restic: Restic, repository: Repository, source: Path, tmp_path: Path, require: Callable[..., None]
+) -> None:
+    require(binary="unshare", root=True)
+    restic.init(repository)
+    argv = [
+        "unshare",
+        "--uts",
+        "sh",
+        "-c",
+        'hostname elsewhere && exec restic "$@"',
+        "sh",
+        "backup",
+        "--stdin",
+    ]
+    environment = {
+        **os.environ,
+        "RESTIC_REPOSITORY": repository.address,
+        "RESTIC_PASSWORD_FILE": str(repository.password_file),
+        "RESTIC_CACHE_DIR": str(tmp_path / "elsewhere"),
+    }
+    locks = tmp_path / "repository/locks"
+    with subprocess.Popen(
+        argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as other:
+        deadline = time.monotonic() + 20
+        while not list(locks.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        other.kill()
+    with pytest.raises(Locked, match="elsewhere") as told:
+        restic.check(repository)
+    assert "restic unlock" in told.value.next_step
+    assert len(list(locks.iterdir())) == 1
 
 
 def test_a_living_lock_is_respected(restic: Restic, repository: Repository, source: Path) -> None:

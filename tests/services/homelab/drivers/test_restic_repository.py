@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def test_the_address_is_in_a_private_file_while_it_is_needed(tmp_path: Path, pas
 def test_names_and_passwords_of_addresses_are_masked() -> None:
     assert masked("rest:https://joe:hunter22@host/r") == "rest:https://********@host/r"
     assert masked("/srv/a@b") == "/srv/a@b"
+    assert masked("rest:https://joe:p@ss@host/r") == "rest:https://********@host/r"
+    assert (
+        masked("rclone::s3,access_key_id=AK,secret_access_key='a b',region=x:bucket")
+        == "rclone::s3,access_key_id=********,secret_access_key=********,region=x:bucket"
+    )
 
 
 def test_backends_variables_come_from_a_private_file(tmp_path: Path, password: Path) -> None:
@@ -64,6 +70,21 @@ def test_password_files_must_be_there_private_and_filled(tmp_path: Path) -> None
             Repository("/r", tmp_path / "p").environment(tmp_path / "work"),
         ):
             pass
+
+
+def test_a_password_file_that_nobody_writes_into_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p", 0o600)
+    with (
+        pytest.raises(WrongState, match="is no file"),
+        Repository("/r", tmp_path / "p").environment(tmp_path / "work"),
+    ):
+        pass
+
+
+def test_passwords_are_masked_as_restic_reads_them(tmp_path: Path) -> None:
+    file = _private(tmp_path / "p", "  canary \r\n")
+    with Repository("/r", file).environment(tmp_path / "work") as (_, secrets):
+        assert "canary" in secrets
 
 
 def test_a_folder_with_other_things_is_no_place(tmp_path: Path, password: Path) -> None:

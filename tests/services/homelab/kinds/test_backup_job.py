@@ -42,6 +42,11 @@ def kind(engine: Engine, tmp_path: Path) -> BackupJobKind:
         (job(paths=[]), ["paths"]),
         (job(paths=["/a/../b"]), ["paths[0]"]),
         (
+            job(excludes=["*.tmp", "a[bc]*", "\\*", "a[", "", "b\\"]),
+            ["excludes[3]", "excludes[4]", "excludes[5]"],
+        ),
+        (job(schedule="0 0 30 2 *"), ["schedule"]),
+        (
             job(hooks=[pb.BackupHook(container="a", action=DUMP)]),
             ["hooks[0].command", "hooks[0].file_name"],
         ),

@@ -531,10 +531,13 @@ class BackupSnapshot(google.protobuf.message.Message):
     ID_FIELD_NUMBER: builtins.int
     TIME_FIELD_NUMBER: builtins.int
     PATHS_FIELD_NUMBER: builtins.int
+    HOST_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id."""
     time: builtins.str
     """When it was made."""
+    host: builtins.str
+    """The host that made it: others may have a job of this name, and the repository."""
     @property
     def paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """What it holds."""
@@ -545,8 +548,9 @@ class BackupSnapshot(google.protobuf.message.Message):
         id: builtins.str = ...,
         time: builtins.str = ...,
         paths: collections.abc.Iterable[builtins.str] | None = ...,
+        host: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["id", b"id", "paths", b"paths", "time", b"time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["host", b"host", "id", b"id", "paths", b"paths", "time", b"time"]) -> None: ...
 
 global___BackupSnapshot = BackupSnapshot
 
@@ -583,6 +587,9 @@ class BrowseBackupSnapshotResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NODES_FIELD_NUMBER: builtins.int
+    LEFT_OUT_FIELD_NUMBER: builtins.int
+    left_out: builtins.int
+    """How many more there are than are told."""
     @property
     def nodes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BackupNode]:
         """Each, by name."""
@@ -591,8 +598,9 @@ class BrowseBackupSnapshotResponse(google.protobuf.message.Message):
         self,
         *,
         nodes: collections.abc.Iterable[global___BackupNode] | None = ...,
+        left_out: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["nodes", b"nodes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["left_out", b"left_out", "nodes", b"nodes"]) -> None: ...
 
 global___BrowseBackupSnapshotResponse = BrowseBackupSnapshotResponse
 
@@ -644,7 +652,7 @@ class RestoreBackupSnapshotRequest(google.protobuf.message.Message):
     target: builtins.str
     """The folder to make; empty: one below /var/restore."""
     in_place: builtins.bool
-    """Where they came from, over what is there."""
+    """Where they came from, over what is there. Containers that the job's hooks hold are stopped meanwhile."""
     @property
     def paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these files and folders; empty: all."""
