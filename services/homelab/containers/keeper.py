@@ -20,7 +20,7 @@ from services.homelab.containers.inventory import Inventory, Listed
 from services.homelab.containers.material import Materials
 from services.homelab.containers.normalisation import NEW, OLD
 from services.homelab.containers.refusals import Refusals
-from services.homelab.containers.waiting import last_output, until_gone, until_well
+from services.homelab.containers.waiting import GRACE, UPDATE_GRACE, last_output, until_gone, until_well
 from services.homelab.drivers.base import Engine, Json
 from services.homelab.image_updates.records import UpdateRecords
 from services.homelab.image_updates.transition import updated
@@ -156,7 +156,9 @@ class ContainerKeeper:
             self._refusals.check(name, spec, old, image)
         try:
             with updated(self._engine, self._updates, name, spec.image, old):
-                done = replacement.replace(self._engine, name, spec, old, create, report)
+                done = replacement.replace(
+                    self._engine, name, spec, old, create, report, UPDATE_GRACE if asked else GRACE
+                )
         except WrongState as error:
             if stops and not asked:
                 now = self._engine.containers.inspect(name) or {}

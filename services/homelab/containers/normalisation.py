@@ -69,6 +69,15 @@ def normalise(spec: pb.Container) -> None:
             whole.ClearField(field)
 
 
+def no_updates(spec: pb.Container) -> str:
+    """Why newer images can't come; empty: they can."""
+    if "@" in spec.image or is_identifier(spec.image):
+        return "an image that is named by its digest never changes: name a tag"
+    if spec.pull == pb.PULL_POLICY_NEVER:
+        return "newer images can't be had where pull is NEVER"
+    return ""
+
+
 def _name(name: str) -> Iterator[Violation]:
     if _NAME.fullmatch(name) is None:
         yield Violation("", f"the engine takes no container named {name!r}: two or more of A-Z a-z 0-9 _ . -")
@@ -152,10 +161,8 @@ def _rest(spec: pb.Container) -> Iterator[Violation]:
     for index, text in enumerate(spec.extra_hosts):
         if ":" not in text:
             yield Violation(f"extra_hosts[{index}]", "must be NAME:ADDRESS")
-    if spec.update == pb.UPDATE_POLICY_AUTO and ("@" in spec.image or is_identifier(spec.image)):
-        yield Violation("update", "an image that is named by its digest never changes: name a tag")
-    if spec.update == pb.UPDATE_POLICY_AUTO and spec.pull == pb.PULL_POLICY_NEVER:
-        yield Violation("update", "newer images can't be had where pull is NEVER")
+    if spec.update == pb.UPDATE_POLICY_AUTO and (reason := no_updates(spec)):
+        yield Violation("update", reason)
     limits = spec.limits
     if limits.HasField("memory") and limits.memory_reservation > limits.memory:
         yield Violation("limits.memory_reservation", "must not be above memory")

@@ -13,7 +13,7 @@ from common.errors import ControlError, HostUnavailable, NotFound, WrongState
 from common.failpoints import hit
 from nixcc.homelab.v1 import container_pb2 as pb
 from services.homelab.containers.normalisation import NEW, OLD
-from services.homelab.containers.waiting import until_well
+from services.homelab.containers.waiting import GRACE, until_well
 from services.homelab.drivers.base import Engine, Json, Report
 from services.homelab.inspecting import parse_time
 
@@ -44,9 +44,17 @@ def recover(engine: Engine, name: str) -> str:
 
 
 def replace(
-    engine: Engine, name: str, spec: pb.Container, old: Json, create: Callable[[str], None], report: Report
+    engine: Engine,
+    name: str,
+    spec: pb.Container,
+    old: Json,
+    create: Callable[[str], None],
+    report: Report,
+    grace: float = GRACE,
 ) -> str:
     """Puts what `create` makes (stopped, by the name given) in the place of `old`; how it went.
+
+    `grace`: seconds that the new one must run where it has no health check.
 
     WrongState where the new one isn't well: then the old one is as it was. HostUnavailable where the engine went away.
     """
@@ -66,7 +74,7 @@ def replace(
             hit("homelab.old_stopped")
         report("starts the new container", None)
         containers.start(name + NEW)
-        until_well(engine, name + NEW, name)
+        until_well(engine, name + NEW, name, grace)
     except ControlError as error:
         _step_back(engine, name, started_again=runs and not beside)
         kept = "the old one runs" if runs else "the old one was kept"

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from common.errors import ControlError, HostUnavailable, NotFound, WrongState
 from services.homelab.drivers.base import Engine, EngineEvent, Gap, Json
 
-# Seconds that one without a health check must run.
-GRACE = 1.0
+# Seconds that one without a health check must run; longer with an image that nobody has tried yet.
+GRACE, UPDATE_GRACE = 1.0, 10.0
 # Seconds between looks where no event comes: the stream may have broken.
 _LOOK = 5.0
 # What the engine takes where a check says nothing, in seconds and times.
@@ -27,8 +27,8 @@ class _Told(threading.Event):
     interrupted = False
 
 
-def until_well(engine: Engine, name: str, what: str = "") -> None:
-    """Returns when its health check says so, or when it has run for GRACE; WrongState with the end of its output.
+def until_well(engine: Engine, name: str, what: str = "", grace: float = GRACE) -> None:
+    """Returns when its health check says so, or when it has run for `grace`; WrongState with the end of its output.
 
     HostUnavailable where the engine was away meanwhile: it may have ended the container, which says nothing of that.
     `what`: how people know it, where that is not its name.
@@ -41,7 +41,7 @@ def until_well(engine: Engine, name: str, what: str = "") -> None:
             found = engine.containers.inspect(name)
             if found is None:
                 raise NotFound(f"the container {shown} was removed while it started")
-            wrong, well = verdict(found, time.monotonic() - began)
+            wrong, well = verdict(found, time.monotonic() - began, grace)
             if wrong and (told.interrupted or not engine.watching()):
                 raise HostUnavailable(
                     f"the engine was away while the container {shown} started, which {wrong}",
@@ -123,7 +123,7 @@ def _events(engine: Engine) -> Iterator[_Told]:
         cancel()
 
 
-def verdict(inspected: Json, for_seconds: float) -> tuple[str, bool]:
+def verdict(inspected: Json, for_seconds: float, grace: float = GRACE) -> tuple[str, bool]:
     """What is wrong (empty: nothing), and whether it is well, `for_seconds` after it was started."""
     state = inspected.get("State") or {}
     status = str(state.get("Status", "")).lower()
@@ -140,7 +140,7 @@ def verdict(inspected: Json, for_seconds: float) -> tuple[str, bool]:
     if _has_check(inspected):
         health = str((state.get("Health") or state.get("Healthcheck") or {}).get("Status", "")).lower()
         return ("is unhealthy", False) if health == "unhealthy" else ("", health == "healthy")
-    return "", for_seconds >= GRACE
+    return "", for_seconds >= grace
 
 
 def patience(inspected: Json) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from common.errors import ControlError, WrongState
+from common.errors import ControlError, HostUnavailable, WrongState
 from common.manager import Applied, Report
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.inventory import Inventory
@@ -123,6 +123,8 @@ class Convergence:
                     self._engine.containers.restart(one.name)
                     done.append(f"{one.name}: restarted with what it depends on")
             except ControlError as error:
+                if isinstance(error, HostUnavailable) and self._engine.error():
+                    raise  # it would be the same with each of the others, and take as long
                 failed.setdefault(one.service, error)
         if failed:
             raise next(iter(failed.values()))

@@ -12,7 +12,7 @@ from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.compose.plan import StackPlan, plan
 from services.homelab.compose.verdicts import Verdict
 from services.homelab.containers.material import Materials, volume_paths
-from services.homelab.containers.normalisation import check, normalise
+from services.homelab.containers.normalisation import check, no_updates, normalise
 from services.homelab.drivers import host_files
 
 _NOT_A_NAME = re.compile(r"[^a-z0-9_-]+")
@@ -43,7 +43,7 @@ def fill(name: str, spec: pb.Stack, materials: Materials) -> Sequence[Violation]
             faults = [*materials.outside(container.spec)]
         wrong += [Violation(where, f"{file}services.{container.service}: {_said(one)}") for one in faults]
         container.spec.running = spec.running if spec.HasField("running") else True
-        if spec.update and "@" not in container.spec.image:
+        if spec.update and not no_updates(container.spec):
             container.spec.update = spec.update
     for volume in spec.volumes:
         faults = [*materials.outside_of(volume_paths(volume.spec))]

@@ -132,6 +132,15 @@ def test_one_that_is_not_well_goes_back_and_is_not_tried_again(
     assert place.image() != old
 
 
+def test_one_that_works_for_a_few_seconds_only_goes_back(place: Place, release: Release, shop: str) -> None:
+    old, name = place.image(), place.spec.image.removeprefix(f"{shop}/").removesuffix(":1")
+    release(name, "b", "sleep 3; echo no luck; exit 3")
+    place.day()
+    with pytest.raises(WrongState, match="exit code 3.*no luck"):
+        place.apply()
+    assert place.image() == old
+
+
 def test_told_only(place: Place, release: Release, shop: str) -> None:
     place.policy = UpdatePolicy.NOTIFY
     release(place.spec.image.removeprefix(f"{shop}/").removesuffix(":1"), "b")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.errors import ControlError, WrongState
+from common.errors import ControlError, HostUnavailable, WrongState
 from dockerd import Dockerd
 from nixcc.homelab.v1 import stack_pb2 as pb
 from reconciler.diff import diff
@@ -238,3 +240,19 @@ configs: {{c: {{content: "one\\n"}}}}
     assert len([*(tmp_path / "stacks/demo").iterdir()]) == 1
     apply(None)
     assert not (tmp_path / "stacks/demo").exists()
+
+
+def test_an_engine_that_hangs_is_told_once_and_not_by_each_container(
+    kind: StackKind, filled: Filled, apply: Apply, daemon: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(filled(BASE))
+    monkeypatch.setattr("services.homelab.drivers.docker_calls._READING", 1.0)
+    changed = filled(BASE.replace("stop_grace_period: 1s", "environment: {A: b}\n    stop_grace_period: 1s"))
+    began = time.monotonic()
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(HostUnavailable, match="hangs"):
+            apply(changed)
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert time.monotonic() - began < 15

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidRequest
+from nixcc.homelab.v1 import container_pb2
 from nixcc.homelab.v1 import stack_pb2 as pb
 from services.homelab.containers.material import Materials
 from services.homelab.stacks.reading import fill, plan_text
@@ -48,6 +49,18 @@ def test_from_text_or_from_a_file(tmp_path: Path) -> None:
 def test_what_is_refused(spec: pb.Stack, says: str) -> None:
     found = fill("shop", spec, Materials([Path("/srv")]))
     assert says in " ".join(one.description for one in found)
+
+
+def test_all_that_can_have_newer_images_gets_them() -> None:
+    text = f"""
+    services:
+      a: {{image: "a:1"}}
+      b: {{image: "b@sha256:{"0" * 64}"}}
+      c: {{image: "c:1", pull_policy: never}}
+    """
+    spec = pb.Stack(compose=text, project_directory="/srv", update=container_pb2.UPDATE_POLICY_AUTO)
+    assert not fill("shop", spec, Materials())
+    assert [one.service for one in spec.containers if one.spec.update] == ["a"]
 
 
 def test_what_is_wrong_names_file_line_variable_and_what_to_do(tmp_path: Path) -> None:
