@@ -20,7 +20,7 @@ _CREDENTIALS = re.compile(r"(?<=://)([^/\s]+)(?=@)")
 _SETTINGS = re.compile(r"(?<=,)(\w*(?:pass|secret|token|key)\w*)=(\"[^\"]*\"|'[^']*'|[^,:]*)", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 # What a backend's file may not set: where programs come from, and what is said elsewhere.
-_REFUSED = re.compile(r"LD_.*|PATH|HOME|RESTIC_.*|NCC_.*")
+_REFUSED = re.compile(r"LD_.*|PATH|HOME|RESTIC_(?!REST_|AWS_).*|NCC_.*")
 
 
 def masked(address: str) -> str:
