@@ -24,7 +24,8 @@ let
       ++ map (outside util-linux) [ "mount" "umount" "swapon" "swapoff" ]
       ++ [ e2fsprogs kmod util-linux ];
     vm = [ qemu-utils ];
-    homelab = [ ];
+    # Backups; rclone is for those to add who use it.
+    homelab = [ restic openssh ];
     packages = [ config.nix.package git ];
     updater = [ config.nix.package git ];
   };

@@ -144,15 +144,16 @@ let
     ReadWritePaths = [ runtimeDir (stateOf "updater") "-${cfg.flake}" "-/root" "/nix/var/nix/profiles" ];
   };
 
-  # The engine's socket: what containers do, the engine does.
+  # The engine's socket: what containers do, the engine does. Backups read files of any owner, write repositories, here or
+  # over the network, and restore files anywhere with owner and mode.
   homelab = base // namespaced // {
-    CapabilityBoundingSet = "";
-    SystemCallFilter = plain;
-    PrivateNetwork = true;
-    IPAddressDeny = "any";
-    # Credentials of registries may lie in root's home.
-    ProtectHome = "read-only";
-    ReadWritePaths = [ runtimeDir (stateOf "homelab") ];
+    CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID";
+    SystemCallFilter = owning;
+    RestrictAddressFamilies = internet ++ netlink;
+    RestrictSUIDSGID = false;
+    PrivateTmp = false;
+    ProtectHome = false;
+    ProtectSystem = false;
   };
 
   # One process does what any of them does: hardware's limits, without those that keep system from its work.

@@ -9,7 +9,7 @@ let
     meta.mainProgram = "ncc";
   };
   pkgs = builtins.listToAttrs (map (name: { inherit name; value = package name; })
-    [ "e2fsprogs" "git" "kmod" "qemu-utils" "smartmontools" "util-linux" ]) // {
+    [ "e2fsprogs" "git" "kmod" "openssh" "qemu-utils" "restic" "smartmontools" "util-linux" ]) // {
       callPackage = _: _: package "nixcc";
       writeShellScriptBin = name: text: package name // { inherit text; };
     };

@@ -25,7 +25,7 @@ REST, AGENT = 1.5, 4.0
 MOST = {
     "nixcc-reconciler": REST,
     "nixcc-vm": REST,
-    "nixcc-homelab": REST,
+    "nixcc-homelab": AGENT,
     "nixcc-packages": AGENT,
     "nixcc-updater": AGENT,
     "nixcc-system": AGENT,
@@ -158,6 +158,19 @@ def test_the_store_is_changed_by_nix_daemon_alone(evaluate: Evaluate) -> None:
     for unit in evaluate("{ enable = true; }")["units"].values():
         assert unit["environment"]["NIX_REMOTE"] == "daemon"
         assert not any("/nix/store" in path for path in unit["serviceConfig"].get("ReadWritePaths", []))
+
+
+def test_backups_can_be_made_and_restored(evaluate: Evaluate) -> None:
+    unit = evaluate("{ enable = true; }")["units"]["nixcc-homelab"]
+    limits = unit["serviceConfig"]
+    assert any("restic" in str(program) for program in unit["path"])
+    # Files of any owner are read, and get owner and mode back; a repository may lie anywhere, or on another host.
+    assert {"CAP_DAC_READ_SEARCH", "CAP_CHOWN", "CAP_FOWNER"} <= set(limits["CapabilityBoundingSet"].split())
+    assert "AF_INET" in limits["RestrictAddressFamilies"]
+    assert not limits.get("PrivateNetwork")
+    assert not limits.get("IPAddressDeny")
+    assert not limits["ProtectSystem"]
+    assert not limits["ProtectHome"]
 
 
 @pytest.mark.parametrize("settings", ["", "together = true;", "metricsPort = 9100;"])

@@ -42,7 +42,9 @@ def test_names_and_passwords_of_addresses_are_masked() -> None:
 
 
 def test_backends_variables_come_from_a_private_file(tmp_path: Path, password: Path) -> None:
-    file = _private(tmp_path / "environment", "# keys\nAWS_ACCESS_KEY_ID=abcdefgh\nRESTIC_REST_PASSWORD=hunter22\n")
+    file = _private(
+        tmp_path / "environment", "# keys\nAWS_ACCESS_KEY_ID=abcdefgh\nRESTIC_REST_PASSWORD=hunter22\n"
+    )
     with Repository("s3:x/y", password, file).environment(tmp_path / "work") as (variables, secrets):
         assert variables["AWS_ACCESS_KEY_ID"] == "abcdefgh"
         assert {"abcdefgh", "hunter22"} <= set(secrets)
