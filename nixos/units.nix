@@ -147,7 +147,9 @@ let
   # The engine's socket: what containers do, the engine does. Backups read files of any owner, write repositories, here or
   # over the network, and restore files anywhere with owner and mode.
   homelab = base // namespaced // {
-    CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID";
+    # KILL: a program in a container whose caller has left is hung up, for which it is looked up in /proc.
+    CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL";
+    ProtectProc = "default";
     SystemCallFilter = owning;
     RestrictAddressFamilies = internet ++ netlink;
     RestrictSUIDSGID = false;

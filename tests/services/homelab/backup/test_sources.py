@@ -138,7 +138,7 @@ def test_a_dump_that_is_cut_off_is_never_taken_for_a_whole_one(
     session.read = cut  # type: ignore[method-assign]
     monkeypatch.setattr(engine.containers, "exec", lambda *_: session)
     with (
-        pytest.raises(ControlError, match="ended with 137" if end == "kill" else "runs on"),
+        pytest.raises(ControlError, match="ended with 137" if end == "kill" else "ended with 129"),
         sources.staged("n", job(hooks=[dump("as above")]), quiet, threading.Event()),
     ):
         pass
