@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import secrets
@@ -24,6 +23,8 @@ from common.failpoints import hit
 from common.whole_file import write_whole
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold, Hooks
+from services.homelab.backup.leftovers import Leftovers
+from services.homelab.backup.marks import Marks
 from services.homelab.backup.models import Record, Run, Status
 from services.homelab.backup.records import Records
 from services.homelab.backup.snapshots import Snapshots
@@ -77,6 +78,8 @@ class Jobs:
         self._folder = folder
         self._records = Records(folder)
         self._sources = Sources(engine, own_state, machines, folder / "work")
+        self._marks = Marks(folder / "work")
+        self._leftovers = Leftovers(engine.containers, self._sources, folder / "journals", self._alone)
         self.restic = restic or Restic(folder / "work")
         self.clock = clock
         self.snapshots = Snapshots(self.restic, self._required, self._taken, self._stopped, self.tags)
@@ -97,10 +100,10 @@ class Jobs:
         for left in (self._folder / "work").glob("restore-*"):
             shutil.rmtree(left, ignore_errors=True)
         for name in self._records.names():
-            if (mark := self._unfinished(name)) is not None:
+            if (made_up := self._marks.take(name, self._record(name))) is not None:
                 # Once: what kills the daemon each time would do so for ever.
-                self._note(name, error=_INTERRUPTED, again=not mark.get("again"))
-        self._recover()
+                self._note(name, error=_INTERRUPTED, again=not made_up)
+        self._leftovers.undo()
 
     def close(self) -> None:
         """Ends what runs."""
@@ -164,7 +167,7 @@ class Jobs:
     def due(self) -> Iterator[Callable[[], None]]:
         """What should be done now."""
         now = self.clock()
-        self._recover()
+        self._leftovers.undo()
         for name, job, record in self._idle():
             if (kept := not_after(record, now)) != record:
                 log.warning("the clock was set back: what was noted for later counts as of now", job=name)
@@ -204,7 +207,7 @@ class Jobs:
         job = self._required(name)
         with self._taken(name, job):
             start = self.clock()
-            self._mark(name, start, self._record(name).again)
+            self._marks.set(name, start, self._record(name).again)
             self._note(name, last_try=start, error="", again=False)
             self.changed(name)
             try:
@@ -373,7 +376,7 @@ class Jobs:
             record = self._records.record(name)
             runs = (run, *record.runs)[:_MOST_RUNS]
             self._records.set_record(name, replace(record, runs=runs, **fields))
-        self._mark_path(name).unlink(missing_ok=True)
+        self._marks.clear(name)
         self.changed(name)
 
     def _scheduled(self, name: str, work: Callable[..., Any]) -> None:
@@ -381,25 +384,6 @@ class Jobs:
             work(name, _quiet, self._ended)
         except ControlError as error:
             log.warning("a backup did not go well", job=name, reason=str(error))
-
-    def _recover(self) -> None:
-        """Undoes what runs that were killed left: held containers, copies of disks. What fails is tried again."""
-        for journal in (self._folder / "journals").glob("*.json"):
-            with self._alone(journal.stem) as mine:
-                if mine:
-                    self._let_go(journal)
-        for name in self._sources.copied():
-            with self._alone(name) as mine:
-                if mine:
-                    self._sources.forget_copies(name)
-
-    def _let_go(self, journal: Path) -> None:
-        try:
-            Hooks(self._engine.containers, journal).recover()
-        except ControlError as error:
-            log.warning(
-                "containers that were held for a backup stand still", job=journal.stem, reason=str(error)
-            )
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[bool]:
@@ -429,27 +413,6 @@ class Jobs:
         folder = self._folder / "work"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
-
-    def _mark(self, name: str, start: float, again: bool) -> None:
-        self._work()
-        write_whole(self._mark_path(name), json.dumps({"start": start, "again": again}).encode())
-
-    def _mark_path(self, name: str) -> Path:
-        return self._folder / "work" / f"{name}.begun"
-
-    def _unfinished(self, name: str) -> dict[str, Any] | None:
-        """What was noted of a run that has not ended; None: there is none."""
-        path = self._mark_path(name)
-        try:
-            mark = json.loads(path.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            mark = {}
-        path.unlink(missing_ok=True)
-        runs = self._records.record(name).runs
-        ended = bool(runs) and runs[0].start == mark.get("start")
-        return None if ended else mark
 
 
 @contextmanager

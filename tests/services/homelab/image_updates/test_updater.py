@@ -136,7 +136,7 @@ def test_one_that_works_for_a_few_seconds_only_goes_back(place: Place, release: 
     old, name = place.image(), place.spec.image.removeprefix(f"{shop}/").removesuffix(":1")
     release(name, "b", "sleep 3; echo no luck; exit 3")
     place.day()
-    with pytest.raises(WrongState, match="exit code 3.*no luck"):
+    with pytest.raises(WrongState, match=r"exit code 3.*no luck"):
         place.apply()
     assert place.image() == old
 
