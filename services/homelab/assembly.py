@@ -35,6 +35,8 @@ from services.homelab.service import HomelabService
 
 # Once a day, at a minute that few others have chosen.
 _UPDATE_CHECK = "23 4 * * *"
+# Repositories that are written at once.
+_BACKUPS_AT_ONCE = 4
 # Where engines listen; the first that answers is taken.
 _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
 
@@ -64,7 +66,7 @@ def assemble(context: Context) -> Service:
         context.state_dir / "homelab/backups",
         held=held,
     )
-    scheduler = Scheduler(jobs, "backup-schedule")
+    scheduler = Scheduler(jobs, "backup-schedule", _BACKUPS_AT_ONCE)
 
     def register(server: grpc.aio.Server) -> None:
         homelab_pb2_grpc.add_HomelabServiceServicer_to_server(servicer, server)

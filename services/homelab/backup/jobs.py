@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import structlog
 from common import cron
 from common.errors import Cancelled, ControlError, InvalidRequest, NotFound, Violation, WrongState
 from common.failpoints import hit
+from common.scheduler import Work
 from common.whole_file import write_whole
 from nixcc.homelab.v1 import backup_pb2 as pb
 from services.homelab.backup.hooks import Hold, Hooks
@@ -164,8 +166,8 @@ class Jobs:
 
     # The schedule
 
-    def due(self) -> Iterator[Callable[[], None]]:
-        """What should be done now."""
+    def due(self) -> Iterator[Work]:
+        """What should be done now; of one repository one after the other."""
         now = self.clock()
         self._leftovers.undo()
         for name, job, record in self._idle():
@@ -179,7 +181,7 @@ class Jobs:
                 (next_restore_test(job, kept), self.test_restore),
             ):
                 if when <= now:
-                    yield lambda name=name, work=work: self._scheduled(name, work)  # type: ignore[misc]
+                    yield Work(partial(self._scheduled, name, work), lane=_place(job))
 
     def next_time(self) -> float:
         """When something is due next."""

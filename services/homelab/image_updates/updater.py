@@ -13,6 +13,7 @@ import structlog
 
 from common.cron import following
 from common.errors import ControlError, InvalidRequest, NotFound, Violation, WrongState
+from common.scheduler import Work
 from services.homelab.containers.image_names import short
 from services.homelab.drivers.base import Engine, Json, Report
 from services.homelab.image_updates.checking import check
@@ -68,10 +69,10 @@ class Updater:
 
     # The schedule
 
-    def due(self) -> Iterator[Callable[[], None]]:
+    def due(self) -> Iterator[Work]:
         """What should be done now."""
         if self.next_time() <= self.clock():
-            yield self._scheduled
+            yield Work(self._scheduled)
 
     def next_time(self) -> float:
         """When registries are asked next."""

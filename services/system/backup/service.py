@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, tzinfo
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from common.errors import (
     Violation,
     WrongState,
 )
+from common.scheduler import Work
 from services.system.backup import retention, schedule
 from services.system.backup.models import (
     MANUAL,
@@ -205,19 +207,19 @@ class Backups:
 
     # The schedule
 
-    def due(self) -> Iterator[Callable[[], None]]:
+    def due(self) -> Iterator[Work]:
         """What should be done now, in the order it was due."""
         now = self.clock()
         with self._lock:
             rows = [(policy, self._present(policy)) for policy in self._records.policies().values()]
-        jobs: list[tuple[float, Callable[[], None]]] = []
+        jobs: list[tuple[float, Work]] = []
         for policy, record in rows:
             when = schedule.next_run(policy, record, self.zone)
             if when <= now:
-                jobs.append((when, lambda policy=policy: self._scheduled(policy)))  # type: ignore[misc]
+                jobs.append((when, Work(partial(self._scheduled, policy))))
             when = schedule.next_verification(policy, record, self.zone)
             if when <= now:
-                jobs.append((when, lambda policy=policy: self._verified(policy)))  # type: ignore[misc]
+                jobs.append((when, Work(partial(self._verified, policy))))
         return (job for _, job in sorted(jobs, key=lambda pair: pair[0]))
 
     def next_time(self) -> float:
