@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daemons import Daemon, daemon
+from daemons import Daemon, daemon, until
 from dockerd import Dockerd
 
 pytestmark = pytest.mark.host
@@ -87,4 +87,4 @@ def test_what_goes_wrong(center: Daemon) -> None:
     assert "chmod 600" in json.dumps(center.json("homelab", "backup")) or "read by others" in center.out(
         "homelab", "backup"
     )
-    assert center.ready("BackupJob", "nightly") == ("False", "Unhealthy")
+    until(lambda: center.ready("BackupJob", "nightly") == ("False", "Unhealthy"))
