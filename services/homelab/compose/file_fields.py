@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ def tmpfs(value: Any, path: str, at: Reading) -> None:
 
 
 def secrets(value: Any, path: str, at: Reading) -> None:
+    times: Counter[str] = Counter()
     for index, entry in enumerate(sequence(value)):
         where = f"{path}[{index}]"
         name, fields, declared = _declared(entry, where, at.around.secrets, "secret", at)
@@ -57,13 +59,14 @@ def secrets(value: Any, path: str, at: Reading) -> None:
             continue
         target = string(fields.get("target") or "")
         # One secret may be at several places; only the first can have its name.
-        again = sum(one.file == _whole(file) for one in at.found.secrets)
+        times[name] += 1
+        again = times[name] > 1
         if again:
             target = target or name
             if any(target in (one.target, one.target or one.name) for one in at.found.secrets):
                 at.findings.ignored(where, f"{target} is there already")
                 continue
-        one = at.found.secrets.add(name=f"{name}.{again + 1}" if again else name, file=_whole(file))
+        one = at.found.secrets.add(name=f"{name}.{times[name]}" if again else name, file=_whole(file))
         if target:
             one.target = target
 

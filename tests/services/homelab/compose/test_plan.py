@@ -569,3 +569,13 @@ def _either(text: str) -> None:
     except InvalidRequest:
         return
     assert found.containers or "scale" in text or "replicas" in text
+
+
+def test_two_secrets_of_one_file_keep_their_names(planned: Planned) -> None:
+    text = """
+    services: {web: {image: x, secrets: [a, b, {source: a, target: /etc/a}]}}
+    secrets: {a: {file: /key}, b: {file: /key}}
+    """
+    [container] = planned(text).containers
+    found = [(one.name, one.file, one.target) for one in container.spec.secrets]
+    assert found == [("a", "/key", ""), ("b", "/key", ""), ("a.2", "/key", "/etc/a")]
