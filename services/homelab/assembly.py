@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -50,7 +51,8 @@ def assemble(context: Context) -> Service:
 
     Setting `allowed_paths`: folders, parted by colons, that containers may get files of the host from; unset: any.
     """
-    engine = _engine(context.settings.get("engine") or _address(context))
+    address = context.settings.get("engine") or _address(context)
+    engine = _engine(address)
     reason = _reason(context)
     materials = Materials(_allowed(context), context.state_dir / "homelab/stacks")
     declared = StateDeclared(context.peer("nixcc")).read
@@ -100,6 +102,7 @@ def assemble(context: Context) -> Service:
         register=register,
         rpc_services=(NAME, backup_rpc.NAME),
         capabilities=engine.capabilities,
+        backend_error=(lambda: "") if reason else partial(_engine_error, context, address),
         close=close,
     )
 
@@ -115,6 +118,14 @@ def _address(context: Context) -> str:
     if context.confined:
         return f"unix://{context.root}{_SOCKETS[0]}"
     return f"unix://{answering.first(list(map(Path, _SOCKETS)))}"
+
+
+def _engine_error(context: Context, address: str) -> str:
+    """Why the engine doesn't answer; empty: it does, or nobody said that there is one."""
+    path = Path(address.removeprefix("unix://"))
+    if address == memory.ADDRESS or not (context.settings.get("engine") or path.exists()):
+        return ""
+    return answering.trouble(path)
 
 
 def _reason(context: Context) -> str:

@@ -144,6 +144,7 @@ def test_an_engine_that_hangs_or_comes_back(center: Daemon, own: Dockerd) -> Non
     try:
         until(lambda: center.run("reconcile", "Container", "web", "--wait").returncode != 0, 40)
         assert center.ready("Container", "web")[0] != "True"
+        until(lambda: "docker backend does not answer" in center.run("doctor").stdout, 30)
     finally:
         os.kill(own.pid, signal.SIGCONT)
     until(lambda: center.ready("Container", "web")[0] == "True", 30)

@@ -10,7 +10,7 @@ import pytest
 
 from dockerd import Dockerd
 from podmand import podmand
-from services.homelab.drivers.answering import engine_at, first
+from services.homelab.drivers.answering import engine_at, first, trouble
 from services.homelab.drivers.docker import DockerEngine
 
 pytestmark = pytest.mark.host
@@ -27,6 +27,10 @@ def test_who_answers_is_taken(daemon: Dockerd, tmp_path: Path) -> None:
         assert [engine_at(path) for path in (absent, left, silent, docker)] == ["", "", "", "docker"]
         assert first([absent, left, silent, docker]) == docker
         assert first([absent, left, silent]) == left
+        assert trouble(docker) == ""
+        assert trouble(absent) == f"there is no {absent}"
+        assert trouble(left) == f"{left}: Connection refused"
+        assert trouble(silent, 0.1).startswith(f"no word from {silent} within 0.1 s")
     assert first([absent, tmp_path / "other.sock"]) == absent
 
 
