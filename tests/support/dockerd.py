@@ -83,6 +83,20 @@ class Dockerd:
         self._process.send_signal(how)
         self._process.wait(timeout=_PATIENCE)
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It stands still meanwhile, each of its threads."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + _PATIENCE
+            # The signal is on its way for a moment, in which it may still answer.
+            while not all(_stands_still(task) for task in Path(f"/proc/{self.pid}/task").iterdir()):
+                assert time.monotonic() < deadline, "dockerd does not stop"
+                time.sleep(0.002)
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def destroy(self) -> None:
         """Ends it with all its containers and removes its mounts."""
         if self._process is not None:
@@ -119,6 +133,10 @@ class Dockerd:
             check=True,
         )
         return reference
+
+
+def _stands_still(task: Path) -> bool:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
 
 
 def remove_mounts(folder: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from typing import Any
 
 import pytest
@@ -40,12 +38,9 @@ def test_containers_are_listed_and_shown(ncc: Daemon, run: Any) -> None:
 
 
 def test_an_engine_that_hangs_is_told_and_the_rest_goes_on(ncc: Daemon, docker: Dockerd) -> None:
-    os.kill(docker.pid, signal.SIGSTOP)
-    try:
+    with docker.hanging():
         done = ncc.run("homelab", "engine", timeout=90)
         assert done.returncode == 7
         assert "hangs" in done.stderr
         assert ncc.run("get").returncode == 0
-    finally:
-        os.kill(docker.pid, signal.SIGCONT)
     assert "docker" in ncc.out("homelab", "engine")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,13 +139,10 @@ def test_a_stack_is_healed_and_tells_what_is_wrong_with_its_file(center: Daemon,
 
 def test_an_engine_that_hangs_or_comes_back(center: Daemon, own: Dockerd) -> None:
     center.apply(container())
-    os.kill(own.pid, signal.SIGSTOP)
-    try:
+    with own.hanging():
         until(lambda: center.run("reconcile", "Container", "web", "--wait").returncode != 0, 40)
         assert center.ready("Container", "web")[0] != "True"
         until(lambda: "docker backend does not answer" in center.run("doctor").stdout, 30)
-    finally:
-        os.kill(own.pid, signal.SIGCONT)
     until(lambda: center.ready("Container", "web")[0] == "True", 30)
     own.stop()
     own.start()

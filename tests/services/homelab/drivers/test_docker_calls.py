@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from pathlib import Path
 
@@ -27,13 +25,9 @@ pytestmark = pytest.mark.host
 def test_an_engine_that_hangs(daemon: Dockerd) -> None:
     engine = DockerEngine(daemon.address)
     assert engine.error() == ""
-    daemon_pid = daemon.pid
-    os.kill(daemon_pid, signal.SIGSTOP)
-    try:
+    with daemon.hanging():
         assert "hangs" in engine.error()
-    finally:
-        os.kill(daemon_pid, signal.SIGCONT)
-        engine.close()
+    engine.close()
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:

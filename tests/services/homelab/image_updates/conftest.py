@@ -8,6 +8,13 @@ import pytest
 
 from dockerd import BUSYBOX, Dockerd
 from registry import push, registry
+from services.homelab.containers import keeper
+
+
+@pytest.fixture(autouse=True)
+def grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new image has less time to fail than on a host: still more than one that a spec names."""
+    monkeypatch.setattr(keeper, "UPDATE_GRACE", 4.0)
 
 
 @pytest.fixture(scope="module")

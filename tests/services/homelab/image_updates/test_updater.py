@@ -134,7 +134,7 @@ def test_one_that_is_not_well_goes_back_and_is_not_tried_again(
 
 def test_one_that_works_for_a_few_seconds_only_goes_back(place: Place, release: Release, shop: str) -> None:
     old, name = place.image(), place.spec.image.removeprefix(f"{shop}/").removesuffix(":1")
-    release(name, "b", "sleep 3; echo no luck; exit 3")
+    release(name, "b", "sleep 2; echo no luck; exit 3")
     place.day()
     with pytest.raises(WrongState, match=r"exit code 3.*no luck"):
         place.apply()

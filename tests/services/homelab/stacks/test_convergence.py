@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -249,10 +248,6 @@ def test_an_engine_that_hangs_is_told_once_and_not_by_each_container(
     monkeypatch.setattr("services.homelab.drivers.docker_calls._READING", 1.0)
     changed = filled(BASE.replace("stop_grace_period: 1s", "environment: {A: b}\n    stop_grace_period: 1s"))
     began = time.monotonic()
-    os.kill(daemon.pid, signal.SIGSTOP)
-    try:
-        with pytest.raises(HostUnavailable, match="hangs"):
-            apply(changed)
-    finally:
-        os.kill(daemon.pid, signal.SIGCONT)
+    with daemon.hanging(), pytest.raises(HostUnavailable, match="hangs"):
+        apply(changed)
     assert time.monotonic() - began < 15
