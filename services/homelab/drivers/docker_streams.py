@@ -147,7 +147,7 @@ class DockerExec:
                     "the connection to the program broke, and it runs on",
                     next_step="see what it does: ncc homelab top",
                 )
-            time.sleep(_LOOK)
+            time.sleep(_LOOK)  # no event tells of the code, which may come after the output's end
         return int(told.get("ExitCode") or 0)
 
     def close(self) -> None:

@@ -95,9 +95,7 @@ def translated(command: str, exit_code: int, text: str, repository: str, shown: 
         )
     if _UNREACHABLE.search(text):
         return HostUnavailable(f"{repository} does not answer: {_cause(shown)}", retry_after=60)
-    if any(
-        words in low for words in ("permission denied", "read-only file system", "operation not permitted")
-    ):
+    if _SYSTEM.search(text):
         return Forbidden(f"{repository}: {_cause(shown)}", next_step="look at the permissions")
     if "no matching id found" in low or "no snapshot found" in low or "not found for snapshot" in low:
         return NotFound(
