@@ -177,8 +177,7 @@ def table_cells(resource: Any, kinds: Kinds) -> list[tuple[str, str]]:
     info = kinds.get(resource.kind)
     if info is None:
         return []
-    spec = info.message.FromString(resource.spec.value)
-    seen = info.message.FromString(resource.status.detected.value)
+    spec, seen = _both(resource, info)
     cells = []
     for path in info.options.columns:
         field = SpecType.of(info.message.DESCRIPTOR).by_name.get(path)
@@ -187,13 +186,18 @@ def table_cells(resource: Any, kinds: Kinds) -> list[tuple[str, str]]:
     return cells
 
 
-def told(resource: Any, kinds: Kinds) -> list[tuple[str, str]]:
+def _both(resource: Any, info: KindInfo) -> tuple[Any, Any]:
+    """The spec as it was asked for, and as the host has it."""
+    read = info.message.FromString
+    return read(resource.spec.value), read(resource.status.detected.value)
+
+
+def host_facts(resource: Any, kinds: Kinds) -> list[tuple[str, str]]:
     """What the host alone knows, as heading and text: fields that are not asked for, and never compared."""
     info = kinds.get(resource.kind)
     if info is None:
         return []
-    spec = info.message.FromString(resource.spec.value)
-    seen = info.message.FromString(resource.status.detected.value)
+    spec, seen = _both(resource, info)
     return [
         (name.replace("_", " "), _cell(seen, name))
         for name, field in SpecType.of(info.message.DESCRIPTOR).by_name.items()

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from cli.commands.events import events, print_events
     from cli.commands.get import resources
     from cli.conditions import status
-    from cli.presentation import resource_to_dict, to_yaml, told
+    from cli.presentation import host_facts, resource_to_dict, to_yaml
 
     client = connect(args)
     one = resources(client, args.kind, [args.name])[0]
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     for condition in one.status.conditions:
         text = f"  {condition.type}: {status(one, condition.type)}  {condition.reason}"
         print(f"{text}  {printable(condition.message)}".rstrip())
-    if seen := told(one, client.kinds):
+    if seen := host_facts(one, client.kinds):
         print(paint("\nhost", BOLD))
         for heading, text in seen:
             print(f"  {heading}: {printable(text)}")

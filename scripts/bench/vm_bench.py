@@ -126,8 +126,7 @@ def healed(what: str, uri: str, machines: int) -> list[dict[str, Any]]:
                     raise RuntimeError(f"bench{number} is not started again")
                 time.sleep(0.0005)  # between looks; libvirt runs in this process
             times.append((time.perf_counter() - start) * 1e3)
-            # The loop's own look afterwards belongs to this heal, not to the next one.
-            time.sleep(0.05)
+            time.sleep(0.05)  # the loop's own look afterwards belongs to this heal, not to the next one
     connection.close()
     return [
         row(f"VM {what}: destroyed -> running again, p50 of {len(times)}", median(times), "ms"),

@@ -18,9 +18,10 @@ from cli.manifest.folding import Folder
 from cli.manifest.nodes import Tree
 from cli.manifest.problems import Problem
 from cli.manifest.yaml_reader import read_yaml
-from cli.presentation import resource_to_dict, spec_to_dict, table_cells, to_yaml
+from cli.presentation import host_facts, resource_to_dict, spec_to_dict, table_cells, to_yaml
 from common import json_text
 from common.schema import FieldSpec, Shape, SpecType, Value
+from nixcc.homelab.v1 import backup_pb2
 from nixcc.resource.v1 import options_pb2, resource_pb2
 
 KINDS = Kinds.offline()
@@ -236,3 +237,21 @@ def test_durations_are_decimal_digits_that_protobuf_reads_back_exactly(nanosecon
     again = duration_pb2.Duration()
     again.FromJsonString(text)
     assert again == duration
+
+
+def test_what_the_host_alone_knows_is_told_beside_what_was_asked_for() -> None:
+    asked = backup_pb2.BackupJob(schedule="30 3 * * *", repository="/r")
+    seen = backup_pb2.BackupJob(schedule="30 3 * * *", repository="/r", last_total_bytes=7)
+    seen.last_success.FromJsonString("2026-03-02T03:30:00Z")
+    one = resource_pb2.Resource(kind="BackupJob")
+    one.spec.Pack(asked)
+    one.status.detected.Pack(seen)
+    kinds = Kinds.offline()
+
+    assert host_facts(one, kinds) == [
+        ("last success", "2026-03-02T03:30:00Z"),
+        ("last total bytes", "7"),
+    ]
+    assert dict(table_cells(one, kinds))["schedule"] == "30 3 * * *"
+    one.kind = "Unknown"
+    assert host_facts(one, kinds) == []
